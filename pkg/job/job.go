@@ -1,0 +1,184 @@
+// Package job holds the nouns of Millstream. A job is its records: a Job is what
+// Fold makes of them, one at a time, and nothing else. Everything imports this
+// package; it imports only the standard library and a source of ids.
+package job
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Status is one of the five states of a job.
+type Status string
+
+// The states. The last three are final.
+const (
+	StatusQueued    Status = "queued"
+	StatusRunning   Status = "running"
+	StatusSucceeded Status = "succeeded"
+	StatusFailed    Status = "failed"
+	StatusCanceled  Status = "canceled"
+)
+
+// Over reports whether a job in this state will never change again.
+func (s Status) Over() bool {
+	return s == StatusSucceeded || s == StatusFailed || s == StatusCanceled
+}
+
+// Job is a job as it stands: the fold of its records so far. The zero value is a
+// job that does not exist yet.
+type Job struct {
+	ID          ID
+	Kind        string
+	Owner       string
+	Status      Status
+	Attempt     int // begun, or waited for while queued
+	MaxAttempts int
+	Priority    Priority
+	Key         string
+	Tags        []string
+
+	CreatedAt         time.Time
+	RunAt             time.Time // while queued: not before; else zero
+	StartedAt         time.Time // of the first attempt
+	FinishedAt        time.Time
+	ExpiresAt         time.Time
+	CancelRequestedAt time.Time
+
+	Progress json.RawMessage // data of the attempt's last job.progress
+	Output   json.RawMessage // data of the terminal event: {"result":…}, {"error":…} or {"reason":…}
+	Result   *Result         // of one that succeeded
+
+	Request *Request // nil once it is over: nobody needs it then
+	Lease   uint64   // seq of the job.running that holds it; 0: nobody does
+	Node    string   // process that holds it
+	Cursor  Cursor   // of the last record
+}
+
+// Exists reports whether the job has any record.
+func (j *Job) Exists() bool { return j.Cursor.Seq > 0 }
+
+// ErrFold is the error of a record that cannot follow what came before it.
+var ErrFold = errors.New("record does not follow")
+
+// Fold adds one record to the job. It fails on a hole, on anything after the end
+// and on a change of state that the table of edges does not have; the job is
+// unchanged then.
+func (j *Job) Fold(r *Record, at Place) error {
+	if r.Seq != j.Cursor.Seq+1 {
+		return fmt.Errorf("%w: seq %d after %d", ErrFold, r.Seq, j.Cursor.Seq)
+	}
+	to, legal := next(j.Status, r.Type)
+	if !legal {
+		return fmt.Errorf("%w: %s while %q", ErrFold, r.Type, j.Status)
+	}
+	if fold := folds[r.Type]; fold != nil {
+		fold(j, r)
+	}
+	j.Status = to
+	j.Cursor = Cursor{Seq: r.Seq, Place: at}
+	return nil
+}
+
+// folds has what each type changes beside the state; the others change nothing.
+var folds = map[Type]func(*Job, *Record){
+	Queued:          (*Job).foldQueued,
+	Running:         (*Job).foldRunning,
+	Progress:        func(j *Job, r *Record) { j.Progress = r.Data },
+	CancelRequested: (*Job).foldCancelRequested,
+	AttemptFailed:   func(j *Job, _ *Record) { j.release() },
+	Succeeded:       (*Job).foldEnd,
+	Failed:          (*Job).foldEnd,
+	Canceled:        (*Job).foldEnd,
+}
+
+// QueuedData is the data of job.queued.
+type QueuedData struct {
+	Kind    string       `json:"kind"`
+	RunAt   *time.Time   `json:"run_at"`
+	Attempt int          `json:"attempt"`
+	Reason  QueuedReason `json:"reason"`
+}
+
+// QueuedReason says why a job waits for a worker.
+type QueuedReason string
+
+// The reasons of a job.queued.
+const (
+	ReasonSubmitted QueuedReason = "submitted"  // it is new
+	ReasonRetry     QueuedReason = "retry"      // the last attempt failed
+	ReasonLeaseLost QueuedReason = "lease-lost" // the last attempt's process is gone
+	ReasonDrain     QueuedReason = "drain"      // handed back unfinished; no attempt used up
+)
+
+// RunningData is the data of job.running.
+type RunningData struct {
+	Attempt   int       `json:"attempt"`
+	Worker    string    `json:"worker"`
+	TimeoutAt time.Time `json:"timeout_at"`
+}
+
+func (j *Job) foldQueued(r *Record) {
+	if r.Private != nil && r.Private.Request != nil {
+		j.accept(r)
+	}
+	var d QueuedData
+	_ = json.Unmarshal(r.Data, &d) // ours: what does not parse means "now"
+	j.RunAt = time.Time{}
+	if d.RunAt != nil {
+		j.RunAt = *d.RunAt
+	}
+	j.Attempt = r.Attempt
+	j.release()
+}
+
+// accept takes the request out of the first record. The caller has set ID, Kind
+// and Owner, which every message of the job carries.
+func (j *Job) accept(r *Record) {
+	q := r.Private.Request
+	j.Request = q
+	j.MaxAttempts, j.Priority, j.Key, j.Tags = q.MaxAttempts, q.Priority, q.Key, q.Tags
+	j.CreatedAt = r.Time
+}
+
+func (j *Job) foldRunning(r *Record) {
+	j.Attempt, j.Lease, j.Progress, j.RunAt = r.Attempt, r.Seq, nil, time.Time{}
+	if r.Private != nil {
+		j.Node = r.Private.Node
+	}
+	if j.StartedAt.IsZero() {
+		j.StartedAt = r.Time
+	}
+}
+
+func (j *Job) foldCancelRequested(r *Record) {
+	if j.CancelRequestedAt.IsZero() {
+		j.CancelRequestedAt = r.Time
+	}
+}
+
+func (j *Job) foldEnd(r *Record) {
+	j.Output, j.FinishedAt, j.RunAt = r.Data, r.Time, time.Time{}
+	if r.Private != nil {
+		j.Result = r.Private.Result
+	}
+	retention := DefaultRetention
+	if j.Request != nil && j.Request.Retention > 0 {
+		retention = j.Request.Retention
+	}
+	j.ExpiresAt = r.Time.Add(retention)
+	j.Request = nil
+	j.release()
+}
+
+func (j *Job) release() { j.Lease, j.Node = 0, "" }
+
+// Expired reports whether the job is kept no longer.
+func (j *Job) Expired(now time.Time) bool {
+	return !j.ExpiresAt.IsZero() && !now.Before(j.ExpiresAt)
+}
+
+// Clone returns a copy that shares no field a later Fold changes.
+func (j *Job) Clone() Job { return *j } // Fold replaces slices and maps, it never writes into them

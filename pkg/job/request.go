@@ -1,0 +1,97 @@
+package job
+
+import "time"
+
+// Request is what a job was asked to do. It rides in the job's first record;
+// its input lies beside that record as an attachment.
+type Request struct {
+	Kind               string            `json:"-"`
+	Owner              string            `json:"-"` // stored with every message of the job
+	Input              []byte            `json:"-"` // the attachment
+	InputType          string            `json:"input_type,omitempty"`
+	Priority           Priority          `json:"priority,omitempty"`
+	Tags               []string          `json:"tags,omitempty"`
+	Key                string            `json:"key,omitempty"`
+	MaxAttempts        int               `json:"max_attempts,omitempty"`
+	Timeout            time.Duration     `json:"timeout,omitempty"`   // of an attempt
+	Retention          time.Duration     `json:"retention,omitempty"` // after the end
+	CancelOnDisconnect bool              `json:"cancel_on_disconnect,omitempty"`
+	Message            string            `json:"message,omitempty"`  // UUID of the Watermill message it came as
+	Metadata           map[string]string `json:"metadata,omitempty"` // of that message
+}
+
+// Priority says which queued jobs of a kind go first.
+type Priority int8
+
+// The three priorities; the zero value is the usual one.
+const (
+	Low    Priority = -1
+	Normal Priority = 0
+	High   Priority = 1
+)
+
+// String returns the priority's name on the wire.
+func (p Priority) String() string {
+	switch {
+	case p < Normal:
+		return "low"
+	case p > Normal:
+		return "high"
+	}
+	return "normal"
+}
+
+// Kind is one sort of work and its rules.
+type Kind struct {
+	Name        string
+	Worker      string        // what runs it: func, exec, http
+	Description string        // a sentence for people
+	Timeout     time.Duration // of an attempt
+	MaxAttempts int
+	Concurrency int           // attempts at once, in all
+	QueueLimit  int           // jobs queued at most; more are refused
+	Retention   time.Duration // how long a job is kept after its end
+	Backoff     Backoff
+	Input       []byte // JSON Schema of the input; nil: anything
+	Result      []byte // JSON Schema of the result; for readers only
+	MaxInput    int64  // bytes
+}
+
+// Backoff says how long a failed attempt waits for the next: First, doubled with
+// each attempt up to Max, and spread by ±20 % so that jobs that failed together do
+// not come back together.
+type Backoff struct{ First, Max time.Duration }
+
+// The defaults of a kind, each with its reason.
+const (
+	DefaultTimeout     = 15 * time.Minute // longer than any request would be waited for; a stuck attempt still ends
+	DefaultMaxAttempts = 3                // one for a crash, one for bad luck
+	DefaultConcurrency = 8                // a few for each core of a small machine
+	DefaultQueueLimit  = 10_000           // minutes of work for most kinds; more is a wait nobody wants
+	DefaultRetention   = 24 * time.Hour   // a client that slept over night still finds its result
+	DefaultMaxInput    = 1 << 20          // fits a NATS message with its default limit
+)
+
+// DefaultBackoff starts shorter than a person's patience and ends shorter than a
+// pager's.
+var DefaultBackoff = Backoff{First: time.Second, Max: time.Minute}
+
+// WithDefaults returns k with a default in place of each zero.
+func (k Kind) WithDefaults() Kind {
+	k.Timeout = orDefault(k.Timeout, DefaultTimeout)
+	k.MaxAttempts = orDefault(k.MaxAttempts, DefaultMaxAttempts)
+	k.Concurrency = orDefault(k.Concurrency, DefaultConcurrency)
+	k.QueueLimit = orDefault(k.QueueLimit, DefaultQueueLimit)
+	k.Retention = orDefault(k.Retention, DefaultRetention)
+	k.Backoff = orDefault(k.Backoff, DefaultBackoff)
+	k.MaxInput = orDefault(k.MaxInput, DefaultMaxInput)
+	return k
+}
+
+func orDefault[T comparable](v, d T) T {
+	var zero T
+	if v == zero {
+		return d
+	}
+	return v
+}
