@@ -14,8 +14,9 @@ type Cursor struct {
 	Place
 }
 
-// ErrCursor is the error of a text that is not a cursor.
-var ErrCursor = errors.New("not a cursor")
+// ErrCursor is the error of a text that is not a cursor, or of one that names no
+// event of the job it was used on: too old, foreign, or from the future.
+var ErrCursor = errors.New("cursor names no event of this job")
 
 // maxCursor is the length of the longest cursor there is.
 const maxCursor = 20 + 1 + 20 + 1 + 10

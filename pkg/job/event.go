@@ -1,7 +1,10 @@
 package job
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
+	"time"
 )
 
 // Type says what happened to a job.
@@ -77,3 +80,25 @@ func (e *Event) AppendJSON(b []byte) []byte {
 
 // MarshalJSON returns the event object of the contract.
 func (e *Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
+
+// UnmarshalJSON reads the event object of the contract; members it does not know
+// are ignored. Clients need it, the server never does.
+func (e *Event) UnmarshalJSON(b []byte) error {
+	var o struct {
+		ID      string          `json:"id"`
+		Seq     uint64          `json:"seq"`
+		Type    Type            `json:"type"`
+		Job     ID              `json:"job"`
+		Attempt int             `json:"attempt"`
+		Time    time.Time       `json:"time"`
+		Data    json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(b, &o); err != nil {
+		return fmt.Errorf("event: %w", err)
+	}
+	*e = Event{Job: o.Job, Record: Record{Seq: o.Seq, Type: o.Type, Attempt: o.Attempt, Time: o.Time, Data: o.Data}}
+	if c, err := ParseCursor(o.ID); err == nil {
+		e.Place = c.Place
+	}
+	return nil
+}

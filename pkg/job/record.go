@@ -38,6 +38,24 @@ type Result struct {
 	Truncated bool   `json:"truncated,omitempty"` // the output passed the limit and was cut
 }
 
+// MaxInline is the size up to which a JSON or text result stands in the job and
+// its last event; a larger one is told by reference.
+const MaxInline = 64 << 10
+
+// ResultPath returns the path of the resource that has a job's result.
+func ResultPath(id ID) string { return "/v1/jobs/" + string(id) + "/result" }
+
+// Reference returns what stands in the job for a result that is not inline.
+func (r *Result) Reference(id ID) json.RawMessage {
+	return MustData(struct {
+		Href      string `json:"href"`
+		Size      int64  `json:"size"`
+		Type      string `json:"type"`
+		SHA256    string `json:"sha256"`
+		Truncated bool   `json:"truncated,omitempty"`
+	}{ResultPath(id), r.Size, r.Type, r.SHA256, r.Truncated})
+}
+
 // timeFormat is RFC 3339 with exactly three decimals: every time has one
 // length, so that texts sort as times do.
 const timeFormat = "2006-01-02T15:04:05.000Z"

@@ -1,0 +1,49 @@
+// Package worker runs one attempt at a job and turns what the work says into
+// records: Go functions, commands and HTTP upstreams. It knows neither the broker
+// nor the HTTP API.
+package worker
+
+import (
+	"context"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Sink stores what an attempt says. Every call returns when the store has it, or
+// with job.ErrLeaseLost once the job belongs to another attempt; that is final.
+type Sink interface {
+	// Append stores records behind the job's others, in one message. Seq, Attempt
+	// and Time are filled in by the sink.
+	Append(ctx context.Context, recs ...job.Record) error
+	// Attach stores a piece of the result, at most MaxPiece bytes, beside the
+	// records.
+	Attach(ctx context.Context, piece []byte) error
+	// Used returns how many events the job has and how many bytes they take, all
+	// attempts together.
+	Used() (events int, bytes int64)
+}
+
+// MaxPiece is the size of the largest piece of a result that one message takes:
+// half of what a NATS server accepts by default.
+const MaxPiece = 512 << 10
+
+// Attempt is a claimed job on its way through a worker.
+type Attempt struct {
+	Job       job.Job // as it stood when it was claimed: ID, Kind, Attempt, Lease
+	Input     []byte
+	InputType string // media type of the input
+	Sink      Sink
+}
+
+// Outcome is what an attempt that succeeded leaves: the terminal record, and the
+// last piece of the result's bytes, stored in the same message.
+type Outcome struct {
+	Record job.Record // Type, Data and Private.Result; the rest is filled in where it is stored
+	Piece  []byte
+}
+
+// Func is slow work. It reports through its Task and returns the result: a
+// Result, []byte, string, nil, or anything that encodes as JSON. It must return
+// when ctx ends; context.Cause tells why. An error that is a *job.Problem says
+// itself whether another attempt may help; any other error is retried.
+type Func func(ctx context.Context, t *Task) (any, error)
