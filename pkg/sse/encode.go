@@ -1,0 +1,108 @@
+package sse
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// AppendEvent appends one event to b, whatever is in it: data is split into lines
+// at CRLF, CR and LF alike, and what is not UTF-8 becomes U+FFFD. An event
+// without data still has one empty line of it, as clients do not see it otherwise.
+//
+// An id or event name with a CR, LF or NUL in it is left out: it would end its
+// line and begin a field or an event of its writer's making, and a stream that is
+// on its way has nobody to return an error to. So is an empty one: an empty id
+// would make the client forget the place it resumes from.
+func AppendEvent(b []byte, id, event string, data []byte) []byte {
+	b = appendName(b, "id: ", id)
+	b = appendName(b, "event: ", event)
+	for line, more := []byte(nil), true; more; {
+		line, data, more = cutLine(data)
+		b = append(b, "data: "...)
+		b = appendValid(b, line)
+		b = append(b, '\n')
+	}
+	return append(b, '\n')
+}
+
+// AppendRetry appends the time after which a client reconnects. No blank line
+// follows, for the reason given at Heartbeat: the field takes effect without one.
+func AppendRetry(b []byte, d time.Duration) []byte {
+	b = append(b, "retry: "...)
+	b = strconv.AppendInt(b, max(0, d.Milliseconds()), 10)
+	return append(b, '\n')
+}
+
+func appendName(b []byte, field, value string) []byte {
+	if value == "" || strings.ContainsAny(value, "\r\n\x00") {
+		return b
+	}
+	b = append(b, field...)
+	b = appendValid(b, []byte(value))
+	return append(b, '\n')
+}
+
+// cutLine returns data up to its first line break and what comes behind that;
+// more is false if there is none.
+func cutLine(data []byte) (line, rest []byte, more bool) {
+	i := lineEnd(data)
+	if i < 0 {
+		return data, nil, false
+	}
+	rest = data[i+1:]
+	if data[i] == '\r' {
+		rest = bytes.TrimPrefix(rest, []byte{'\n'})
+	}
+	return data[:i], rest, true
+}
+
+// lineEnd returns where b's first line ends, or -1. Two searches for a byte are
+// many times faster than one for either of two.
+func lineEnd(b []byte) int {
+	lf := bytes.IndexByte(b, '\n')
+	if lf >= 0 {
+		b = b[:lf]
+	}
+	if cr := bytes.IndexByte(b, '\r'); cr >= 0 {
+		return cr
+	}
+	return lf
+}
+
+// appendValid appends s with each maximal part of a broken character replaced by
+// one U+FFFD, as the WHATWG encoding standard decodes it. (The standard library
+// replaces each byte, or each run of them.)
+func appendValid(b, s []byte) []byte {
+	for !utf8.Valid(s) {
+		n := validPrefix(s)
+		b = append(b, s[:n]...)
+		b = utf8.AppendRune(b, utf8.RuneError)
+		s = s[n+broken(s[n:]):]
+	}
+	return append(b, s...)
+}
+
+// validPrefix returns the length of the valid UTF-8 that s begins with.
+func validPrefix(s []byte) int {
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRune(s[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return len(s)
+}
+
+// broken returns the length of the broken character that s begins with: as far
+// as it could still have become a whole one.
+func broken(s []byte) int {
+	n := 1
+	for n < len(s) && !utf8.FullRune(s[:n]) && !utf8.FullRune(s[:n+1]) {
+		n++
+	}
+	return n
+}
