@@ -1,0 +1,78 @@
+# `make` says what there is to do.
+
+# The versions of the tools stand here and nowhere else. Those of the browser
+# side stand in e2e/package-lock.json, those of Go modules in the two go.mod.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+BIN      := $(CURDIR)/bin
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+MODULES  := . e2e
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## says what there is to do
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## builds bin/millstream
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/millstream ./cmd/millstream
+
+.PHONY: run
+run: ## runs the server with its sample kinds on http://127.0.0.1:8080
+	go run ./cmd/millstream serve
+
+.PHONY: test
+test: race e2e ## everything: unit tests under the race detector, then the end-to-end tests; installs what it needs
+
+.PHONY: unit
+unit: ## unit tests alone, without the race detector
+	go test ./...
+
+.PHONY: race
+race: ## unit tests under the race detector
+	go test -race -timeout 15m ./...
+
+.PHONY: e2e
+e2e: setup ## drives the real binary: browser, nginx, curl, npm clients, kill -9
+	cd e2e && go test -count=1 -timeout 15m .
+
+.PHONY: soak
+soak: setup ## the end-to-end tests that grow with patience, at full size: 1 GiB without a newline, 20 crashes
+	cd e2e && go test -count=1 -timeout 60m -v -run 'TestCrash|TestNoNewline' . -args -soak
+
+.PHONY: setup
+setup: ## installs what the end-to-end tests drive, where it is missing
+	e2e/setup.sh
+
+.PHONY: lint
+lint: $(BIN)/staticcheck ## gofmt, go vet and staticcheck, over both modules
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	for m in $(MODULES); do (cd $$m && go vet ./... && $(BIN)/staticcheck ./...) || exit 1; done
+
+$(BIN)/staticcheck: Makefile
+	GOBIN=$(BIN) go install $(STATICCHECK)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@set -e; grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sed 's/:func / /' | while read -r file name; do \
+		echo "$$name"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME); \
+	done
+
+.PHONY: bench
+bench: ## the benchmarks that stand beside the code
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: image
+image: ## builds the container image with Docker
+	docker build --build-arg VERSION=$(VERSION) -t millstream:$(VERSION) .
+
+.PHONY: image-check
+image-check: ## builds and runs the image without a Docker engine or a registry
+	deploy/image-check.sh
+
+.PHONY: clean
+clean: ## removes what the other targets made
+	rm -rf $(BIN) e2e/node_modules
