@@ -1,0 +1,188 @@
+// Package client submits jobs to a Millstream and watches them to their end. A
+// watch resumes by itself: whatever happens to the connection, each event comes
+// exactly once and in order.
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Client talks to one Millstream. It is safe for concurrent use.
+type Client struct {
+	base     *url.URL
+	http     *http.Client
+	silence  time.Duration
+	patience time.Duration
+	answered atomic.Bool // there is a server: what fails now may heal
+}
+
+// Options change how a Client works; nil is fine.
+type Options struct {
+	// HTTP sends the requests. It must not have a Timeout, which would cut every
+	// stream at that age.
+	HTTP *http.Client
+	// Silence is how long a stream may say nothing, not even a heartbeat, before
+	// it is given up and resumed. Default: 45 s, three heartbeats.
+	Silence time.Duration
+	// Patience is how long Events tries to get back to a server that it has lost
+	// before it ends with the error. Default: 5 min, longer than a restart takes.
+	Patience time.Duration
+}
+
+func (o *Options) http() *http.Client {
+	if o == nil || o.HTTP == nil {
+		return &http.Client{Transport: transport}
+	}
+	return o.HTTP
+}
+
+func (o *Options) silence() time.Duration {
+	if o == nil || o.Silence <= 0 {
+		return 45 * time.Second
+	}
+	return o.Silence
+}
+
+func (o *Options) patience() time.Duration {
+	if o == nil || o.Patience <= 0 {
+		return 5 * time.Minute
+	}
+	return o.Patience
+}
+
+// transport is the standard one with an end to waiting for an answer: twice as
+// long as the longest that the server itself waits.
+var transport = func() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = time.Minute
+	return t
+}()
+
+// New returns a client of the Millstream at baseURL, such as
+// http://127.0.0.1:8080. It does not connect yet.
+func New(baseURL string, opts *Options) (*Client, error) {
+	base, err := url.Parse(baseURL)
+	if err != nil {
+		return nil, fmt.Errorf("address of the server: %w", err)
+	}
+	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return nil, fmt.Errorf("address of the server: %q is not an http:// or https:// URL", baseURL)
+	}
+	return &Client{base: base, http: opts.http(), silence: opts.silence(), patience: opts.patience()}, nil
+}
+
+// Live returns nil if the server runs.
+func (c *Client) Live(ctx context.Context) error { return c.probe(ctx, "livez") }
+
+// Ready returns nil if the server takes jobs.
+func (c *Client) Ready(ctx context.Context) error { return c.probe(ctx, "readyz") }
+
+func (c *Client) probe(ctx context.Context, name string) error {
+	req, err := c.request(ctx, http.MethodGet, nil, name)
+	if err != nil {
+		return err
+	}
+	resp, err := c.send(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// request returns a request for a path below the base URL.
+func (c *Client) request(ctx context.Context, method string, body io.Reader, path ...string) (*http.Request, error) {
+	return http.NewRequestWithContext(ctx, method, c.base.JoinPath(path...).String(), body)
+}
+
+// send returns an answer that is a success; any other is a *job.Problem.
+func (c *Client) send(req *http.Request) (*http.Response, error) {
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	c.answered.Store(true)
+	if resp.StatusCode >= 300 {
+		defer resp.Body.Close()
+		return nil, problemOf(resp)
+	}
+	return resp, nil
+}
+
+// maxObject bounds what is read of an answer that should be one small object: a
+// job with its inline result, or a problem.
+const maxObject = 4 << 20
+
+// object sends req and reads the JSON object it is answered with.
+func (c *Client) object(req *http.Request, v any) error {
+	req.Header.Set("Accept", "application/json")
+	resp, err := c.send(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxObject)).Decode(v); err != nil {
+		return fmt.Errorf("answer of %s: %w", req.URL.Redacted(), err)
+	}
+	return nil
+}
+
+// problemOf reads the problem that resp is. An answer that is none, from a proxy
+// for instance, becomes one.
+func problemOf(resp *http.Response) *job.Problem {
+	p := &job.Problem{Type: "about:blank", Title: http.StatusText(resp.StatusCode)}
+	if mediaType(resp) == "application/problem+json" {
+		var read job.Problem
+		if json.NewDecoder(io.LimitReader(resp.Body, maxObject)).Decode(&read) == nil {
+			p = &read
+		}
+	} else {
+		p.Detail = fmt.Sprintf("%s answered %s", resp.Request.URL.Host, resp.Status)
+	}
+	p.Status = resp.StatusCode
+	p.RetryAfter = retryAfter(resp.Header)
+	return p
+}
+
+func mediaType(resp *http.Response) string {
+	t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")) // what does not parse is no type we know
+	return t
+}
+
+// retryAfter reads the header of that name (RFC 9110 10.2.3); 0: not said.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if n, err := strconv.Atoi(v); err == nil && n > 0 {
+		return time.Duration(n) * time.Second
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}
+
+// passing reports whether a request that failed with err may succeed later. The
+// server's own word counts; silence counts only once there was an answer, so
+// that a mistyped address is told at once.
+func (c *Client) passing(err error) bool {
+	var p *job.Problem
+	if !errors.As(err, &p) {
+		return c.answered.Load()
+	}
+	switch p.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return p.Status >= 500
+}

@@ -1,0 +1,210 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Job is a job as the server shows it. A time that is zero has not come.
+type Job struct {
+	ID            job.ID     `json:"id"`
+	Kind          string     `json:"kind"`
+	Status        job.Status `json:"status"`
+	Attempt       int        `json:"attempt"`
+	MaxAttempts   int        `json:"max_attempts"`
+	Priority      string     `json:"priority"`
+	Key           string     `json:"key"`
+	Tags          []string   `json:"tags"`
+	QueuePosition *int       `json:"queue_position"` // jobs ahead of it; nil: it does not wait
+
+	CreatedAt         time.Time `json:"created_at"`
+	RunAt             time.Time `json:"run_at"`
+	StartedAt         time.Time `json:"started_at"`
+	FinishedAt        time.Time `json:"finished_at"`
+	ExpiresAt         time.Time `json:"expires_at"`
+	CancelRequestedAt time.Time `json:"cancel_requested_at"`
+
+	Progress *Progress       `json:"progress"`
+	Result   json.RawMessage `json:"result"` // JSON, a text as a string, or a reference; Client.Result has the bytes
+	Error    *job.Problem    `json:"error"`  // of one that failed
+	Cursor   string          `json:"cursor"` // id of its last event
+	Links    Links           `json:"links"`
+	Token    string          `json:"token"` // reads this job; only on the answer to a submit
+
+	JSON json.RawMessage `json:"-"` // the object as it was received
+}
+
+// Progress is how far a job's attempt is.
+type Progress struct {
+	Progress float64  `json:"progress"`
+	Total    *float64 `json:"total"` // nil: not known
+	Message  string   `json:"message"`
+}
+
+// Links are the addresses of what belongs to a job.
+type Links struct {
+	Self   string `json:"self"`
+	Events string `json:"events"`
+	Result string `json:"result"`
+	Cancel string `json:"cancel"`
+}
+
+// UnmarshalJSON reads the object and keeps it in j.JSON.
+func (j *Job) UnmarshalJSON(b []byte) error {
+	type plain Job
+	if err := json.Unmarshal(b, (*plain)(j)); err != nil {
+		return err
+	}
+	j.JSON = bytes.Clone(b)
+	return nil
+}
+
+// SubmitOptions say how a job is to be run; zero fields leave it to the kind.
+type SubmitOptions struct {
+	ContentType string // of the input; default application/octet-stream
+	Tags        []string
+	Priority    job.Priority
+	Timeout     time.Duration // of an attempt
+	MaxAttempts int
+	Wait        time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
+}
+
+// Submit submits input, nil for none, as a job of the kind. The job is stored
+// once Submit has returned.
+func (c *Client) Submit(ctx context.Context, kind string, input io.Reader, o *SubmitOptions) (*Job, error) {
+	if o == nil {
+		o = &SubmitOptions{}
+	}
+	if !job.ValidKind(kind) {
+		return nil, job.Problemf("not-found", "%q cannot be a kind", kind)
+	}
+	req, err := c.request(ctx, http.MethodPost, input, "v1", "kinds", kind, "jobs")
+	if err != nil {
+		return nil, err
+	}
+	req.URL.RawQuery = o.query().Encode()
+	req.Header.Set("Content-Type", o.contentType())
+	if o.Wait > 0 {
+		req.Header.Set("Prefer", "wait="+seconds(o.Wait))
+	}
+	return c.job(req)
+}
+
+func (o *SubmitOptions) contentType() string {
+	if o.ContentType == "" {
+		return "application/octet-stream"
+	}
+	return o.ContentType
+}
+
+func (o *SubmitOptions) query() url.Values {
+	q := url.Values{}
+	for _, tag := range o.Tags {
+		q.Add("tag", tag)
+	}
+	if o.Priority != job.Normal {
+		q.Set("priority", o.Priority.String())
+	}
+	if o.Timeout > 0 {
+		q.Set("timeout", o.Timeout.String())
+	}
+	if o.MaxAttempts > 0 {
+		q.Set("max_attempts", strconv.Itoa(o.MaxAttempts))
+	}
+	return q
+}
+
+// seconds returns d in whole seconds, at least one.
+func seconds(d time.Duration) string {
+	return strconv.Itoa(int((d + time.Second - 1) / time.Second))
+}
+
+// Job returns the job as it stands.
+func (c *Client) Job(ctx context.Context, id job.ID) (*Job, error) {
+	req, err := c.ofJob(ctx, http.MethodGet, nil, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.job(req)
+}
+
+// Cancel asks for the job's end and returns the job as it stands then: canceled
+// if it was queued, still running if it must be stopped first, unchanged if it
+// was over. The reason may be empty.
+func (c *Client) Cancel(ctx context.Context, id job.ID, reason string) (*Job, error) {
+	body := io.Reader(http.NoBody)
+	if reason != "" {
+		body = bytes.NewReader(job.MustData(map[string]string{"reason": reason}))
+	}
+	req, err := c.ofJob(ctx, http.MethodPost, body, id, "cancel")
+	if err != nil {
+		return nil, err
+	}
+	if reason != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return c.job(req)
+}
+
+// ofJob returns a request for a job, or what belongs to it.
+func (c *Client) ofJob(ctx context.Context, method string, body io.Reader, id job.ID, part ...string) (*http.Request, error) {
+	if !job.ValidID(string(id)) {
+		return nil, job.Problemf("not-found", "%q cannot be the id of a job", id)
+	}
+	return c.request(ctx, method, body, append([]string{"v1", "jobs", string(id)}, part...)...)
+}
+
+func (c *Client) job(req *http.Request) (*Job, error) {
+	j := new(Job)
+	if err := c.object(req, j); err != nil {
+		return nil, err
+	}
+	if j.ID == "" {
+		return nil, fmt.Errorf("answer of %s is not a job", req.URL.Redacted())
+	}
+	return j, nil
+}
+
+// Result is the result of a job that succeeded. Close its Body.
+type Result struct {
+	Body io.ReadCloser
+	Type string // media type
+	Size int64  // -1: not known
+	ETag string
+}
+
+// ErrNotOver is the error of asking for the result of a job that has none yet.
+var ErrNotOver = errors.New("the job is not over yet")
+
+// Result returns the job's result: its exact bytes. The error of a job that
+// failed or was canceled is a *job.Problem, that of one not over ErrNotOver.
+func (c *Client) Result(ctx context.Context, id job.ID) (*Result, error) {
+	req, err := c.ofJob(ctx, http.MethodGet, nil, id, "result")
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.send(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusAccepted {
+		_ = resp.Body.Close()
+		return nil, ErrNotOver
+	}
+	return &Result{
+		Body: resp.Body,
+		Type: resp.Header.Get("Content-Type"),
+		Size: resp.ContentLength,
+		ETag: resp.Header.Get("ETag"),
+	}, nil
+}
