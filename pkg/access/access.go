@@ -1,0 +1,100 @@
+// Package access signs and checks read tokens: what the answer to a submit
+// carries, so that a browser may follow that one job and nothing else.
+package access
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+const (
+	// MaxLife is the longest that a token lives. A link that is passed around
+	// must end one day, however long its job is kept.
+	MaxLife = 7 * 24 * time.Hour
+
+	// KeySize is the least length of a signing key: that of the hash (RFC 7518 3.2).
+	KeySize = 32
+
+	// maxToken is several times what Mint makes. Nothing longer is looked into.
+	maxToken = 1 << 10
+
+	// kind is the token's typ (RFC 8725 3.11): no other JWT signed with the key
+	// is mistaken for one, and none of ours for another.
+	kind = "millstream-read+jwt"
+)
+
+// ErrToken is the error of a token that is not valid. It does not say why to
+// whoever tries one out.
+var ErrToken = errors.New("the token is not valid")
+
+// Claims are what a token says: its bearer may read one job, until it expires.
+type Claims struct {
+	Job     job.ID
+	Owner   string // of the job
+	Expires time.Time
+}
+
+// Signer makes and checks tokens with one key. It is safe for concurrent use.
+type Signer struct {
+	key    []byte
+	parser *jwt.Parser
+}
+
+// NewSigner returns a signer with the key, which it keeps. A key shorter than
+// KeySize is a mistake of the program and panics: its tokens could be forged.
+func NewSigner(key []byte) *Signer {
+	if len(key) < KeySize {
+		panic(fmt.Sprintf("access: a signing key of %d bytes, not %d", len(key), KeySize))
+	}
+	return &Signer{key: key, parser: jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), // never what the token asks for
+		jwt.WithExpirationRequired(),
+		jwt.WithStrictDecoding(),
+	)}
+}
+
+// claims are the token's body.
+type claims struct {
+	jwt.RegisteredClaims
+	Job job.ID `json:"job"`
+}
+
+// Mint returns a token that reads the job until it expires, or for MaxLife if
+// that is sooner.
+func (s *Signer) Mint(id job.ID, owner string, expires time.Time) string {
+	if limit := time.Now().Add(MaxLife); expires.IsZero() || expires.After(limit) {
+		expires = limit
+	}
+	t := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
+		RegisteredClaims: jwt.RegisteredClaims{Subject: owner, ExpiresAt: jwt.NewNumericDate(expires)},
+		Job:              id,
+	})
+	t.Header["typ"] = kind
+	signed, err := t.SignedString(s.key)
+	if err != nil {
+		panic(err) // strings and a number always encode, and bytes always sign
+	}
+	return signed
+}
+
+// Verify returns the claims of a token that Mint made with the same key and that
+// has not expired. Any other is ErrToken.
+func (s *Signer) Verify(token string) (Claims, error) {
+	if len(token) > maxToken {
+		return Claims{}, ErrToken
+	}
+	var c claims
+	t, err := s.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.key, nil })
+	if err != nil || t.Header["typ"] != kind || !job.ValidID(string(c.Job)) {
+		return Claims{}, ErrToken
+	}
+	if time.Until(c.ExpiresAt.Time) > MaxLife {
+		return Claims{}, ErrToken // not one of Mint's, whoever has the key
+	}
+	return Claims{Job: c.Job, Owner: c.Subject, Expires: c.ExpiresAt.Time}, nil
+}
