@@ -28,33 +28,35 @@ func (s Status) Over() bool {
 }
 
 // Job is a job as it stands: the fold of its records so far. The zero value is a
-// job that does not exist yet.
+// job that does not exist yet. The JSON form is how it is archived; clients see
+// the representation that package handlers makes. A copy is a snapshot: Fold
+// replaces what the fields point to and never writes into it.
 type Job struct {
-	ID          ID
-	Kind        string
-	Owner       string
-	Status      Status
-	Attempt     int // begun, or waited for while queued
-	MaxAttempts int
-	Priority    Priority
-	Key         string
-	Tags        []string
+	ID          ID       `json:"id"`
+	Kind        string   `json:"kind"`
+	Owner       string   `json:"owner,omitzero"`
+	Status      Status   `json:"status"`
+	Attempt     int      `json:"attempt"` // begun, or waited for while queued
+	MaxAttempts int      `json:"max_attempts"`
+	Priority    Priority `json:"priority,omitzero"`
+	Key         string   `json:"key,omitzero"`
+	Tags        []string `json:"tags,omitempty"`
 
-	CreatedAt         time.Time
-	RunAt             time.Time // while queued: not before; else zero
-	StartedAt         time.Time // of the first attempt
-	FinishedAt        time.Time
-	ExpiresAt         time.Time
-	CancelRequestedAt time.Time
+	CreatedAt         time.Time `json:"created_at"`
+	RunAt             time.Time `json:"run_at,omitzero"`     // while queued: not before; else zero
+	StartedAt         time.Time `json:"started_at,omitzero"` // of the first attempt
+	FinishedAt        time.Time `json:"finished_at,omitzero"`
+	ExpiresAt         time.Time `json:"expires_at,omitzero"`
+	CancelRequestedAt time.Time `json:"cancel_requested_at,omitzero"`
 
-	Progress json.RawMessage // data of the attempt's last job.progress
-	Output   json.RawMessage // data of the terminal event: {"result":…}, {"error":…} or {"reason":…}
-	Result   *Result         // of one that succeeded
+	Progress json.RawMessage `json:"progress,omitempty"` // data of the attempt's last job.progress
+	Output   json.RawMessage `json:"output,omitempty"`   // data of the terminal event: {"result":…}, {"error":…} or {"reason":…}
+	Result   *Result         `json:"result,omitempty"`   // of one that succeeded
 
-	Request *Request // nil once it is over: nobody needs it then
-	Lease   uint64   // seq of the job.running that holds it; 0: nobody does
-	Node    string   // process that holds it
-	Cursor  Cursor   // of the last record
+	Request *Request `json:"-"`      // nil once it is over: nobody needs it then
+	Lease   uint64   `json:"-"`      // seq of the job.running that holds it; 0: nobody does
+	Node    string   `json:"-"`      // process that holds it
+	Cursor  Cursor   `json:"cursor"` // of the last record
 }
 
 // Exists reports whether the job has any record.
@@ -179,6 +181,3 @@ func (j *Job) release() { j.Lease, j.Node = 0, "" }
 func (j *Job) Expired(now time.Time) bool {
 	return !j.ExpiresAt.IsZero() && !now.Before(j.ExpiresAt)
 }
-
-// Clone returns a copy that shares no field a later Fold changes.
-func (j *Job) Clone() Job { return *j } // Fold replaces slices and maps, it never writes into them

@@ -1,6 +1,9 @@
 package job
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // Request is what a job was asked to do. It rides in the job's first record;
 // its input lies beside that record as an attachment.
@@ -55,6 +58,7 @@ type Kind struct {
 	Input       []byte // JSON Schema of the input; nil: anything
 	Result      []byte // JSON Schema of the result; for readers only
 	MaxInput    int64  // bytes
+	AtMostOnce  bool   // an attempt whose process died is not repeated: the work may have been done
 }
 
 // Backoff says how long a failed attempt waits for the next: First, doubled with
@@ -94,4 +98,16 @@ func orDefault[T comparable](v, d T) T {
 		return d
 	}
 	return v
+}
+
+// After returns the wait behind the given attempt, from 1.
+func (b Backoff) After(attempt int) time.Duration {
+	wait := b.First
+	for range attempt - 1 {
+		if wait *= 2; wait >= b.Max {
+			break
+		}
+	}
+	const spread = 0.2
+	return time.Duration(float64(min(wait, b.Max)) * (1 - spread + 2*spread*rand.Float64()))
 }

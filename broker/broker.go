@@ -1,0 +1,240 @@
+// Package broker is the log of Millstream, and the only package that knows
+// Watermill and NATS. A job's topic is jobs.<kind>.<id>: its first record carries
+// the request, its progress and its result come back on the same topic.
+//
+//	Submit, Cancel, Task ─▶ log.go: propose, join, publish behind the fence
+//	                            │ ack            │ refused: refused.go reads on, asks again
+//	                            ▼                ▼
+//	                        commit ─▶ the folds that Observe was given (queue, hub, index)
+//	                            │ over
+//	                            ▼
+//	                        archive.go: one packed message in DONE, then JOBS is purged behind it
+//
+// Watermill's Publisher is Submit, its Subscriber hands out what the queue says
+// may run, its Router runs the workers.
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Queue says which job may run next. It is a fold of the log: Observe tells it
+// what happened.
+type Queue interface {
+	// Take waits for a job of kind that may run now, within the kind's concurrency,
+	// and sets it aside for this claim.
+	Take(ctx context.Context, kind string) (job.ID, error)
+	// Return ends a claim that did not succeed.
+	Return(id job.ID)
+	// Admit makes room for one more job of kind, or says job.ErrQueueFull. The
+	// room is used by the job's first commit, or given back by Dismiss.
+	Admit(kind string) error
+	// Dismiss gives back the room of a job that was not stored.
+	Dismiss(kind string)
+}
+
+// Options say how a Broker is opened.
+type Options struct {
+	Dir      string // of the embedded store; empty with URL empty: memory
+	MaxStore int64  // bytes the embedded store may take
+	URL      string // of a NATS server to use in place of the embedded one
+	Kinds    []job.Kind
+	Queue    Queue
+	Folds    []func(*job.Commit) // told of every message, in the order of the log; they must not call the Broker
+	Log      *zap.Logger
+}
+
+// Broker is the log. Its methods may be called from any goroutine.
+type Broker struct {
+	store store
+	queue Queue
+	folds []func(*job.Commit)
+	kinds map[string]job.Kind
+	log   *zap.Logger
+	epoch uint32
+	node  string // this incarnation of the process
+
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	done sync.WaitGroup // the broker's goroutines
+
+	mu      sync.Mutex // protects the fields below, and every entry
+	jobs    map[job.ID]*entry
+	writes  uint64 // number of the last message
+	head    uint64 // last position that is known
+	cached  int64  // bytes of messages held in entries
+	closing bool
+	over    []*entry      // to be archived
+	overCh  chan struct{} // says that there are some; one slot
+}
+
+// Open opens the store, folds its log and tells the folds of every job in it. A
+// single process owns its store: attempts that were running are over, and their
+// jobs queued again.
+func Open(ctx context.Context, opt Options) (*Broker, error) {
+	s, err := openStore(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	b, err := open(ctx, s, opt)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func openStore(ctx context.Context, opt Options) (store, error) {
+	switch {
+	case opt.URL != "":
+		return openRemote(ctx, opt.URL)
+	case opt.Dir != "":
+		return openEmbedded(ctx, opt.Dir, opt.MaxStore)
+	}
+	return newMemory(), nil
+}
+
+// open makes a Broker over s and starts its goroutines.
+func open(ctx context.Context, s store, opt Options) (*Broker, error) {
+	b := &Broker{
+		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
+		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, overCh: make(chan struct{}, 1),
+	}
+	if b.log == nil {
+		b.log = zap.NewNop()
+	}
+	for _, k := range opt.Kinds {
+		b.kinds[k.Name] = k.WithDefaults()
+	}
+	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
+	var err error
+	if b.epoch, err = beginEpoch(ctx, s, opt.URL == ""); err != nil {
+		return nil, err
+	}
+	if err := b.load(ctx); err != nil {
+		return nil, err
+	}
+	b.done.Go(b.archiveAll)
+	b.voidLeases()
+	return b, nil
+}
+
+// Close ends the broker's goroutines and closes the store. The tasks should be
+// over by then: what they write afterwards is not stored.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	b.closing = true
+	b.stop() // under the lock: no verdict starts a goroutine after it
+	b.mu.Unlock()
+	b.done.Wait()
+	err := endEpoch(b.store, b.epoch)
+	b.store.close()
+	return err
+}
+
+// kind returns the rules of a kind; of one that is not served, the defaults.
+func (b *Broker) kind(name string) job.Kind {
+	if k, ok := b.kinds[name]; ok {
+		return k
+	}
+	return job.Kind{Name: name}.WithDefaults()
+}
+
+// probe is the setting that Ready writes.
+const probe = "probe"
+
+// Ready reports whether a write would be stored now, by storing one: a full disk
+// makes a store time out while it says that it is well.
+func (b *Broker) Ready(ctx context.Context) error {
+	if b.isClosing() {
+		return job.ErrDraining
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return b.store.set(ctx, probe, []byte(time.Now().UTC().Format(time.RFC3339)), false)
+}
+
+func (b *Broker) isClosing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closing
+}
+
+// Drain refuses new jobs from now on; those that run go on.
+func (b *Broker) Drain() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closing = true
+}
+
+// Secret returns the secret kept under name, which is made on the first call and
+// shared by all processes on the store.
+func (b *Broker) Secret(ctx context.Context, name string, fresh []byte) ([]byte, error) {
+	err := b.store.set(ctx, name, fresh, true)
+	if err != nil && !errors.Is(err, errRefused) {
+		return nil, err
+	}
+	return b.store.setting(ctx, name)
+}
+
+// life is what the store remembers of the process that used it last.
+type life struct {
+	Epoch uint32 `json:"epoch"`
+	Boot  string `json:"boot"`  // of the machine
+	Clean bool   `json:"clean"` // it was closed
+}
+
+const lifeSetting = "life"
+
+// beginEpoch returns the store's epoch: one more than before if the machine went
+// down under an open store, because positions may then come again with other
+// records. A killed process loses nothing and changes nothing.
+func beginEpoch(ctx context.Context, s store, ownMachine bool) (uint32, error) {
+	var l life
+	v, err := s.setting(ctx, lifeSetting)
+	switch {
+	case errors.Is(err, errNone):
+		l = life{Epoch: 1, Clean: true}
+	case err != nil:
+		return 0, err
+	default:
+		if err := json.Unmarshal(v, &l); err != nil {
+			return 0, fmt.Errorf("setting %s: %w", lifeSetting, err)
+		}
+	}
+	boot := ""
+	if ownMachine {
+		boot = bootID()
+	}
+	if !l.Clean && l.Boot != boot {
+		l.Epoch++
+	}
+	l.Boot, l.Clean = boot, false
+	return l.Epoch, s.set(ctx, lifeSetting, mustJSON(l), false)
+}
+
+// endEpoch says that the store was closed.
+func endEpoch(s store, epoch uint32) error {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	return s.set(ctx, lifeSetting, mustJSON(life{Epoch: epoch, Clean: true}), false)
+}
+
+// mustJSON encodes values of our own types, which always encode.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}

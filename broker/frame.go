@@ -1,0 +1,161 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net/url"
+	"strconv"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// frame is the message that one publish stores: consecutive records of a job, and bytes
+// that lie beside them. On the wire it is
+//
+//	ms1 <crc32c> <first seq> <records> <epoch> <lease> <owner> <writer> <len of attachment>\n
+//	<record>\n …
+//	<attachment>
+//
+// The checksum covers the job's id and all that follows it, so a message that was
+// damaged, or put under another job, is told from a good one. A store that loses
+// a message in silence leaves a hole in seq.
+type frame struct {
+	ID         job.ID
+	Kind       string
+	Owner      string
+	Epoch      uint32
+	Lease      uint64       // whose attachment it is; 0: the request's input
+	Writer     string       // names this one publish, so that its author knows it again
+	First      uint64       // seq of the first record, or of the next if there is none
+	Records    []job.Record //
+	Attachment []byte
+}
+
+// errDamaged is the error of stored bytes that are not what was written.
+var errDamaged = errors.New("stored message is damaged")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+const magic = "ms1 "
+
+// encode returns the message as it is stored.
+func (m *frame) encode() []byte {
+	size := 128 + len(m.Attachment)
+	for i := range m.Records {
+		size += 256 + len(m.Records[i].Data)
+	}
+	b := make([]byte, 0, size)
+	b = append(b, magic...)
+	b = append(b, "00000000 "...)
+	b = strconv.AppendUint(b, m.First, 10)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, int64(len(m.Records)), 10)
+	b = append(b, ' ')
+	b = strconv.AppendUint(b, uint64(m.Epoch), 10)
+	b = append(b, ' ')
+	b = strconv.AppendUint(b, m.Lease, 10)
+	b = append(b, ' ')
+	b = append(b, url.QueryEscape(m.Owner)...)
+	b = append(b, ' ')
+	b = append(b, m.Writer...)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, int64(len(m.Attachment)), 10)
+	b = append(b, '\n')
+	for i := range m.Records {
+		b = m.Records[i].AppendLine(b, m.ID)
+	}
+	b = append(b, m.Attachment...)
+	copy(b[len(magic):], fmt.Sprintf("%08x", checksum(m.ID, b)))
+	return b
+}
+
+// checksum covers the id of the job and what stands behind the checksum in b.
+func checksum(id job.ID, b []byte) uint32 {
+	sum := crc32.Checksum([]byte(id), castagnoli)
+	return crc32.Update(sum, castagnoli, b[len(magic)+8:])
+}
+
+// decode reads a stored message of the job that subject names. The records and
+// the attachment share memory with b.
+func decode(subject string, b []byte) (*frame, error) {
+	kind, id, ok := parseSubject(subject)
+	head, rest, found := bytes.Cut(b, []byte{'\n'})
+	if !ok || !found || !bytes.HasPrefix(head, []byte(magic)) {
+		return nil, errDamaged
+	}
+	f := bytes.Split(head[len(magic):], []byte{' '})
+	if len(f) != 8 || string(f[0]) != fmt.Sprintf("%08x", checksum(id, b)) {
+		return nil, errDamaged
+	}
+	m := &frame{ID: id, Kind: kind, Writer: string(f[6])}
+	var errs [6]error
+	var records, epoch, attached uint64
+	m.First, errs[0] = strconv.ParseUint(string(f[1]), 10, 64)
+	records, errs[1] = strconv.ParseUint(string(f[2]), 10, 32)
+	epoch, errs[2] = strconv.ParseUint(string(f[3]), 10, 32)
+	m.Lease, errs[3] = strconv.ParseUint(string(f[4]), 10, 64)
+	m.Owner, errs[4] = url.QueryUnescape(string(f[5]))
+	attached, errs[5] = strconv.ParseUint(string(f[7]), 10, 32)
+	if errors.Join(errs[:]...) != nil || attached > uint64(len(rest)) {
+		return nil, errDamaged
+	}
+	m.Epoch = uint32(epoch)
+	cut := len(rest) - int(attached)
+	m.Attachment = rest[cut:]
+	return m, m.parseRecords(rest[:cut], int(records))
+}
+
+func (m *frame) parseRecords(lines []byte, n int) error {
+	for range n {
+		line, rest, ok := bytes.Cut(lines, []byte{'\n'})
+		r, id, err := job.ParseLine(line)
+		if !ok || err != nil || id != m.ID || r.Seq != m.First+uint64(len(m.Records)) {
+			return errDamaged
+		}
+		m.Records = append(m.Records, r)
+		lines = rest
+	}
+	if len(lines) > 0 {
+		return errDamaged
+	}
+	return nil
+}
+
+// fold adds the message, stored at position, to the job; a hole is an error.
+func (m *frame) fold(j *job.Job, position uint64) error {
+	if m.First != j.Cursor.Seq+1 {
+		return fmt.Errorf("%w: message begins at seq %d, expected %d", job.ErrFold, m.First, j.Cursor.Seq+1)
+	}
+	at := job.Place{Position: position, Epoch: m.Epoch}
+	j.ID, j.Kind, j.Owner = m.ID, m.Kind, m.Owner
+	for i := range m.Records {
+		if err := j.Fold(&m.Records[i], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// events returns the message's records, stored at position, as readers see them.
+func (m *frame) events(position uint64) []job.Event {
+	at := job.Place{Position: position, Epoch: m.Epoch}
+	events := make([]job.Event, len(m.Records))
+	for i, r := range m.Records {
+		r.Private = nil
+		events[i] = job.Event{Record: r, Job: m.ID, Place: at}
+	}
+	return events
+}
+
+// subjectOf returns the subject that has all there is of a job.
+func subjectOf(kind string, id job.ID) string { return "jobs." + kind + "." + string(id) }
+
+// parseSubject reads a subject that subjectOf made.
+func parseSubject(s string) (kind string, id job.ID, ok bool) {
+	rest, ok := bytes.CutPrefix([]byte(s), []byte("jobs."))
+	k, i, found := bytes.Cut(rest, []byte{'.'})
+	ok = ok && found && job.ValidKind(string(k)) && job.ValidID(string(i))
+	return string(k), job.ID(i), ok
+}

@@ -1,0 +1,262 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// The streams, and the bucket of settings. JOBS has the messages of live jobs,
+// DONE one packed message a finished one. Neither has a MaxAge: a subject that ages
+// out would break the fence, and a finished job carries its own TTL.
+const (
+	jobsStream     = "JOBS"
+	doneStream     = "DONE"
+	settingsBucket = "MILLSTREAM"
+	donePrefix     = "done."
+)
+
+// jetStream is a store on a JetStream server.
+type jetStream struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	jobs     jetstream.Stream
+	done     jetstream.Stream
+	settings jetstream.KeyValue
+	acks     *acks
+	stop     func() // what to shut down behind the connection; may be nil
+}
+
+// newJetStream makes the streams on the server behind nc, if they are not there.
+func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	s := &jetStream{nc: nc, js: js, stop: stop}
+	for _, c := range []struct {
+		stream *jetstream.Stream
+		config jetstream.StreamConfig
+	}{
+		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, Duplicates: time.Second}}, // no message ids are used
+		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
+	} {
+		if *c.stream, err = js.CreateOrUpdateStream(ctx, c.config); err != nil {
+			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
+		}
+	}
+	if s.settings, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: settingsBucket}); err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", settingsBucket, err)
+	}
+	if s.acks, err = newAcks(nc); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *jetStream) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
+	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(fence, 10)}}
+	s.acks.publish(&nats.Msg{Subject: subject, Header: header, Data: data}, done)
+}
+
+// get and next ask the stream's leader, not a replica that answers directly: what
+// they do not find must not be there.
+func (s *jetStream) get(ctx context.Context, position uint64) (stored, error) {
+	return s.read(s.jobs.GetMsg(ctx, position))
+}
+
+func (s *jetStream) next(ctx context.Context, subject string, position uint64) (stored, error) {
+	return s.read(s.jobs.GetMsg(ctx, position, jetstream.WithGetMsgSubject(subject)))
+}
+
+func (s *jetStream) read(m *jetstream.RawStreamMsg, err error) (stored, error) {
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return stored{}, errNone
+	case err != nil:
+		return stored{}, unavailable(err)
+	}
+	return stored{m.Subject, m.Sequence, m.Data}, nil
+}
+
+// stall is how long a scan waits for the next message before it gives up: a
+// healthy store brings thousands in that time.
+const stall = 30 * time.Second
+
+func (s *jetStream) scan(ctx context.Context, each func(stored)) (uint64, error) {
+	info, err := s.jobs.Info(ctx)
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	return info.State.LastSeq, s.consume(ctx, s.jobs, "jobs.>", info.State.LastSeq, each)
+}
+
+func (s *jetStream) scanArchive(ctx context.Context, each func(stored)) error {
+	info, err := s.done.Info(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	const heads = donePrefix + "*" // the parts of a large job have one token more
+	return s.consume(ctx, s.done, heads, info.State.LastSeq, func(m stored) {
+		m.subject = m.subject[len(donePrefix):]
+		each(m)
+	})
+}
+
+// consume calls each with the messages of filter that the stream has now.
+func (s *jetStream) consume(ctx context.Context, from jetstream.Stream, filter string, last uint64, each func(stored)) error {
+	c, err := from.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}})
+	if err != nil {
+		return unavailable(err)
+	}
+	info, err := c.Info(ctx)
+	if err != nil || info.NumPending == 0 {
+		return err
+	}
+	alive, end := make(chan struct{}, 1), make(chan struct{})
+	var once sync.Once
+	cc, err := c.Consume(func(m jetstream.Msg) {
+		md, err := m.Metadata()
+		if err != nil {
+			return
+		}
+		if md.Sequence.Stream <= last {
+			each(stored{m.Subject(), md.Sequence.Stream, m.Data()})
+		}
+		if md.NumPending == 0 || md.Sequence.Stream >= last {
+			once.Do(func() { close(end) })
+		}
+		select {
+		case alive <- struct{}{}:
+		default:
+		}
+	}, jetstream.PullMaxMessages(4096))
+	if err != nil {
+		return unavailable(err)
+	}
+	defer func() { cc.Stop(); <-cc.Closed() }()
+	return untilEnd(ctx, alive, end)
+}
+
+// untilEnd waits for end, as long as there is a sign of life within each stall.
+func untilEnd(ctx context.Context, alive, end <-chan struct{}) error {
+	t := time.NewTimer(stall)
+	defer t.Stop()
+	for {
+		select {
+		case <-end:
+			return nil
+		case <-alive:
+			t.Reset(stall)
+		case <-t.C:
+			return fmt.Errorf("reading the store stalled for %v", stall)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *jetStream) purge(ctx context.Context, below uint64) error {
+	return unavailable(s.jobs.Purge(ctx, jetstream.WithPurgeSequence(below)))
+}
+
+func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.Duration) error {
+	_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data},
+		jetstream.WithMsgTTL(max(ttl, time.Second).Round(time.Second))) // the server counts in whole seconds
+	return verdict(err)
+}
+
+func (s *jetStream) archived(ctx context.Context, name string) ([]byte, error) {
+	m, err := s.read(s.done.GetLastMsgForSubject(ctx, donePrefix+name))
+	return m.data, err
+}
+
+func (s *jetStream) setting(ctx context.Context, key string) ([]byte, error) {
+	e, err := s.settings.Get(ctx, key)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return nil, errNone
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	return e.Value(), nil
+}
+
+func (s *jetStream) set(ctx context.Context, key string, value []byte, create bool) error {
+	var err error
+	if create {
+		_, err = s.settings.Create(ctx, key, value)
+	} else {
+		_, err = s.settings.Put(ctx, key, value)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return errRefused
+	}
+	return verdict(err)
+}
+
+// envelope is what the head of a message and its headers take at the most.
+const envelope = 8 << 10
+
+func (s *jetStream) maxMessage() int { return int(s.nc.MaxPayload()) - envelope }
+
+func (s *jetStream) close() {
+	s.acks.close()
+	s.nc.Close()
+	if s.stop != nil {
+		s.stop()
+	}
+}
+
+// unavailable is the problem of a store that could not be asked.
+func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w (%w)", job.Problemf("storage-unavailable", "the store does not answer"), err)
+}
+
+// verdict turns the answer to a write into one of our errors.
+func verdict(err error) error {
+	var api *jetstream.APIError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, nats.ErrMaxPayload):
+		return job.ErrTooLarge
+	case !errors.As(err, &api):
+		return unavailable(err)
+	case api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+		return errRefused
+	case full[api.ErrorCode]:
+		return fmt.Errorf("%w (%w)", job.Problemf("storage-full", "the store is full"), err)
+	}
+	return unavailable(err)
+}
+
+// full has the codes that say there is no room: memory, storage, a stream's limit.
+var full = map[jetstream.ErrorCode]bool{10023: true, 10028: true, 10047: true, 10077: true, 10122: true}
+
+// errorOf reads the error out of a publish acknowledgement, if there is one.
+func errorOf(ack []byte) error {
+	if !bytes.Contains(ack, []byte(`"error"`)) {
+		return nil
+	}
+	var a struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(ack, &a); err != nil || a.Error == nil {
+		return err
+	}
+	return a.Error
+}

@@ -1,0 +1,163 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// load folds the log and tells the folds of every job: of the finished ones from
+// the archive first, then of those in the log.
+func (b *Broker) load(ctx context.Context) error {
+	finished := map[job.ID]bool{}
+	err := b.store.scanArchive(ctx, func(s stored) {
+		a, err := decodeArchive(s.subject, s.data)
+		if err != nil {
+			b.log.Error("damaged archive entry", zap.String("job", s.subject), zap.Error(err))
+			return
+		}
+		finished[a.Job.ID] = true
+		b.loaded(&a.Job)
+	})
+	if err != nil {
+		return err
+	}
+	if b.head, err = b.store.scan(ctx, b.replay); err != nil {
+		return err
+	}
+	inOrder := slices.SortedFunc(maps.Values(b.jobs), func(x, y *entry) int { return cmp.Compare(x.floor, y.floor) })
+	for _, e := range inOrder {
+		b.sort(e, finished[e.job.ID])
+	}
+	return nil
+}
+
+// replay folds one message of the log, at start.
+func (b *Broker) replay(s stored) {
+	m, err := decode(s.subject, s.data)
+	if err != nil {
+		b.log.Error("damaged message", zap.String("subject", s.subject), zap.Uint64("position", s.position), zap.Error(err))
+		return // what follows it will not fit
+	}
+	e := b.jobs[m.ID]
+	if e == nil {
+		e = &entry{subject: s.subject, floor: s.position, job: job.Job{ID: m.ID, Kind: m.Kind, Owner: m.Owner}}
+		b.jobs[m.ID] = e
+	}
+	e.tail = s.position
+	after := e.job
+	if e.damaged != nil {
+		return
+	}
+	if err := m.fold(&after, s.position); err != nil {
+		e.damaged = err
+		return
+	}
+	e.job = after
+	b.keep(e, m, s.data, s.position)
+	for i := range m.Records {
+		e.bytes += int64(len(m.Records[i].Data))
+	}
+}
+
+// sort says what a job found in the log is: live, over and to be archived, or the
+// rest of one that is archived. b.jobs is changed.
+func (b *Broker) sort(e *entry, archived bool) {
+	switch {
+	case archived: // only the purge was left to do
+		b.drop(e)
+	case e.damaged != nil:
+		// Kept in the log and not served: nothing is deleted that might be mended.
+		b.log.Error("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", e.tail), zap.Error(e.damaged))
+		e.job = job.Job{ID: e.job.ID, Kind: e.job.Kind, Owner: e.job.Owner}
+	case e.job.Status.Over():
+		b.loaded(&e.job)
+		b.finished(e)
+	default:
+		b.loaded(&e.job)
+	}
+}
+
+func (b *Broker) loaded(j *job.Job) {
+	for _, fold := range b.folds {
+		fold(&job.Commit{Job: j})
+	}
+}
+
+// drop forgets a job of the log and what is held of it. b.mu is held, or nobody
+// else is there yet.
+func (b *Broker) drop(e *entry) {
+	b.cached -= e.held
+	e.held = 0
+	for i := range e.messages {
+		e.messages[i].data = nil
+	}
+	if b.jobs[e.job.ID] == e {
+		delete(b.jobs, e.job.ID)
+	}
+}
+
+// voidWriters is how many jobs are taken back at once at start.
+const voidWriters = 64
+
+// voidLeases takes back the jobs that ran when the process ended: this is the only
+// process of the store, so nobody holds them any more.
+func (b *Broker) voidLeases() {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, voidWriters)
+	for _, e := range b.running() {
+		slots <- struct{}{}
+		wg.Go(func() {
+			b.void(e)
+			<-slots
+		})
+	}
+	wg.Wait()
+}
+
+func (b *Broker) running() (list []*entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.jobs {
+		if e.damaged == nil && e.job.Status == job.StatusRunning {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// void takes one job back from an attempt that is no more.
+func (b *Broker) void(e *entry) {
+	k := b.kind(e.job.Kind)
+	err := b.append(b.ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
+		return []job.Record{lost(j, k)}, j.Status == job.StatusRunning
+	}})
+	if err != nil && !errors.Is(err, job.ErrLeaseLost) {
+		b.log.Error("lost lease not voided", zap.String("job", string(e.job.ID)), zap.Error(err))
+	}
+}
+
+// lost is what follows an attempt whose process is gone.
+func lost(j *job.Job, k job.Kind) job.Record {
+	switch {
+	case !j.CancelRequestedAt.IsZero():
+		return canceled(j)
+	case k.AtMostOnce:
+		p := job.Problemf("outcome-unknown", "the worker's process ended while the request was out; kinds that are not idempotent are not repeated")
+		p.Attempt = j.Attempt
+		return failed(p)
+	case j.Attempt >= j.MaxAttempts:
+		p := job.Problemf("attempts-used-up", "the process of attempt %d of %d ended", j.Attempt, j.MaxAttempts)
+		p.Attempt = j.Attempt
+		return failed(p)
+	}
+	return queuedAgain(j, j.Attempt+1, job.ReasonLeaseLost, time.Time{})
+}

@@ -1,0 +1,309 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// entry is a job of the log: its fold, where its messages lie, and what waits to
+// be stored behind them.
+type entry struct {
+	subject  string
+	job      job.Job
+	messages []kept
+	tail     uint64 // position of the last message: the fence
+	floor    uint64 // the first message lies here or above
+	bytes    int64  // of its events
+	held     int64  // bytes of messages held here
+	pending  []*write
+	inFlight bool
+	task     *Task // the attempt that runs in this process
+	damaged  error // found at start: the job is not served
+}
+
+// kept is where a message of a job lies, and its bytes if they are held.
+type kept struct {
+	first    uint64 // seq of its first record
+	position uint64
+	epoch    uint32
+	data     []byte
+}
+
+const (
+	// holdJob and holdAll bound the messages held in memory until a job is over, so
+	// that most jobs are archived without a read.
+	holdJob = 32 << 10
+	holdAll = 128 << 20
+	// joinLimit is the size from which a message takes no further writes.
+	joinLimit = 256 << 10
+)
+
+// proposal says what to store behind the job as it stands; ok false: nothing may
+// be, now. It is asked before each publish and again after each refusal, so it must
+// depend on nothing else: whoever changed the job in between, the question is
+// the same.
+type proposal func(j *job.Job) (records []job.Record, ok bool)
+
+// held proposes records for as long as lease is the job's lease.
+func held(lease uint64, records ...job.Record) proposal {
+	return func(j *job.Job) ([]job.Record, bool) {
+		return records, j.Status == job.StatusRunning && j.Lease == lease
+	}
+}
+
+// write is a proposal on its way to the store.
+type write struct {
+	propose    proposal
+	attachment []byte
+	lease      uint64 // whose attachment it is
+	done       chan error
+}
+
+// batch is a message on its way to the store.
+type batch struct {
+	frame  *frame
+	data   []byte
+	after  job.Job // once it is stored
+	writes []*write
+}
+
+// append stores what w proposes behind all that is stored of the job. It returns
+// when it is stored, was not allowed (job.ErrLeaseLost), or when ctx ends; then it
+// may still be stored later. Writes that come while a message of the job is in
+// flight are joined into the next one: no timer, one fence.
+func (b *Broker) append(ctx context.Context, e *entry, w *write) error {
+	w.done = make(chan error, 1)
+	b.mu.Lock()
+	if e.damaged != nil {
+		b.mu.Unlock()
+		return unavailable(e.damaged)
+	}
+	e.pending = append(e.pending, w)
+	if !e.inFlight {
+		b.flush(e)
+	}
+	b.mu.Unlock()
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// flush publishes the next message of e, if anything may be in it. b.mu is held.
+func (b *Broker) flush(e *entry) {
+	for !e.inFlight && len(e.pending) > 0 {
+		bt := b.join(e)
+		switch {
+		case len(bt.writes) == 0: // none was allowed
+			continue
+		case len(bt.data) > b.store.maxMessage():
+			bt.tell(job.Problemf("too-large", "the store takes messages of at most %d bytes", b.store.maxMessage()))
+			continue
+		}
+		e.inFlight = true
+		b.store.publish(e.subject, e.tail, bt.data, func(position uint64, err error) { b.verdict(e, bt, position, err) })
+	}
+	b.forget(e)
+}
+
+// join takes writes out of e.pending and makes one message of them. b.mu is held.
+func (b *Broker) join(e *entry) *batch {
+	b.writes++
+	bt := &batch{after: e.job, frame: &frame{
+		ID: e.job.ID, Kind: e.job.Kind, Owner: e.job.Owner, Epoch: b.epoch,
+		Writer: b.node + "." + strconv.FormatUint(b.writes, 36), First: e.job.Cursor.Seq + 1,
+	}}
+	now, size := time.Now().UTC().Truncate(time.Millisecond), 0
+	for len(e.pending) > 0 {
+		w := e.pending[0]
+		if len(bt.writes) > 0 && (size >= joinLimit || w.attachment != nil || bt.frame.Attachment != nil) {
+			break
+		}
+		e.pending = e.pending[1:]
+		size += bt.add(w, now)
+	}
+	if len(bt.writes) > 0 {
+		bt.data = bt.frame.encode()
+	}
+	return bt
+}
+
+// add asks w, numbers its records, and returns their size.
+func (bt *batch) add(w *write, now time.Time) (size int) {
+	records, ok := w.propose(&bt.after)
+	if !ok {
+		w.done <- job.ErrLeaseLost
+		return 0
+	}
+	after := bt.after
+	numbered := make([]job.Record, len(records))
+	for i, r := range records {
+		r.Seq, r.Time = after.Cursor.Seq+1, now
+		if r.Attempt == 0 {
+			r.Attempt = after.Attempt
+		}
+		if err := after.Fold(&r, job.Place{Epoch: bt.frame.Epoch}); err != nil {
+			w.done <- err
+			return 0
+		}
+		numbered[i] = r
+		size += len(r.Data)
+	}
+	bt.after = after
+	bt.frame.Records = append(bt.frame.Records, numbered...)
+	if w.attachment != nil {
+		bt.frame.Attachment, bt.frame.Lease = w.attachment, w.lease
+	}
+	bt.writes = append(bt.writes, w)
+	return size
+}
+
+// tell tells the writers the verdict; nil: it is stored.
+func (bt *batch) tell(err error) {
+	for _, w := range bt.writes {
+		w.done <- err
+	}
+}
+
+// verdict takes the store's answer to a publish.
+func (b *Broker) verdict(e *entry, bt *batch, position uint64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(err, errRefused) && b.ctx.Err() == nil {
+		b.done.Go(func() { b.readOn(e, bt) })
+		return
+	}
+	b.settle(e, bt, position, err)
+}
+
+// settle ends the flight of bt. b.mu is held.
+func (b *Broker) settle(e *entry, bt *batch, position uint64, err error) {
+	if err == nil {
+		bt.after.Cursor.Place = job.Place{Position: position, Epoch: bt.frame.Epoch}
+		b.commit(e, bt.frame, bt.data, position, bt.after)
+	}
+	bt.tell(err)
+	e.inFlight = false
+	b.flush(e)
+}
+
+// commit folds a stored message and tells the folds. b.mu is held.
+func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after job.Job) {
+	was, before := e.job.Status, e.job.Cursor
+	e.job, e.tail = after, position
+	b.keep(e, m, data, position)
+	b.head = max(b.head, position)
+	c := &job.Commit{Was: was, Before: before, Job: &e.job, Events: m.events(position)}
+	for i := range c.Events {
+		e.bytes += int64(len(c.Events[i].Data))
+	}
+	for _, fold := range b.folds {
+		fold(c)
+	}
+	if e.task != nil {
+		e.task.follow(&e.job)
+	}
+	if e.job.Status.Over() && !was.Over() {
+		b.finished(e)
+	}
+}
+
+// keep remembers where a message lies, and its bytes while they are few.
+func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
+	k := kept{first: m.First, position: position, epoch: m.Epoch}
+	if n := int64(len(data)); e.held+n <= holdJob && b.cached+n <= holdAll {
+		k.data = data
+		e.held += n
+		b.cached += n
+	}
+	e.messages = append(e.messages, k)
+}
+
+// forget drops an entry that has nothing in the log and nothing under way.
+func (b *Broker) forget(e *entry) {
+	if !e.inFlight && len(e.pending) == 0 && !e.job.Exists() && b.jobs[e.job.ID] == e {
+		delete(b.jobs, e.job.ID)
+	}
+}
+
+// readOn finds out why bt was refused: it reads what the job has behind the fence.
+// Our own message there means that an earlier try of the same publish was stored.
+// All else is folded, and the proposals are asked again. Nothing there means that
+// the job was erased.
+func (b *Broker) readOn(e *entry, bt *batch) {
+	found := false
+	for position := e.tail + 1; ; position++ { // nobody else moves the tail while bt is in flight
+		s, err := b.nextRetrying(e.subject, position)
+		switch {
+		case errors.Is(err, errNone) && found:
+			b.again(e, bt)
+			return
+		case errors.Is(err, errNone):
+			err = job.ErrLeaseLost
+			fallthrough
+		case err != nil:
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.settle(e, bt, 0, err)
+			return
+		}
+		found, position = true, s.position
+		if own, err := b.adopt(e, bt, s); own || err != nil {
+			return
+		}
+	}
+}
+
+// adopt folds a message that somebody else stored, or settles bt if it is bt's own.
+func (b *Broker) adopt(e *entry, bt *batch, s stored) (own bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m, err := decode(s.subject, s.data)
+	if err == nil && m.Writer == bt.frame.Writer {
+		b.settle(e, bt, s.position, nil)
+		return true, nil
+	}
+	after := e.job
+	if err == nil {
+		err = m.fold(&after, s.position)
+	}
+	if err != nil {
+		b.log.Error("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", s.position), zap.Error(err))
+		b.settle(e, bt, 0, unavailable(err))
+		return false, err
+	}
+	b.commit(e, m, s.data, s.position, after)
+	return false, nil
+}
+
+// again puts the refused writes in front and asks them once more.
+func (b *Broker) again(e *entry, bt *batch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.pending = append(bt.writes, e.pending...)
+	e.inFlight = false
+	b.flush(e)
+}
+
+// nextRetrying is store.next, repeated until the store answers or the broker ends.
+func (b *Broker) nextRetrying(subject string, position uint64) (stored, error) {
+	for {
+		s, err := b.store.next(b.ctx, subject, position)
+		if err == nil || errors.Is(err, errNone) {
+			return s, err
+		}
+		select {
+		case <-b.ctx.Done():
+			return stored{}, errClosed
+		case <-time.After(answerTime / 4):
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// memory is a store that lives and dies with the process: for tests, and for
+// those who want nothing kept.
+type memory struct {
+	mu       sync.Mutex // protects the fields below
+	last     uint64
+	log      []stored          // in order of position, purged at the front
+	tails    map[string]uint64 // last position of each subject
+	archive  map[string]entryTTL
+	settings map[string][]byte
+	verdicts []func() // to be told, in order
+	closed   bool
+
+	told  *sync.Cond // of mu: verdicts or closed changed
+	ended chan struct{}
+}
+
+type entryTTL struct {
+	data []byte
+	end  time.Time
+}
+
+func newMemory() *memory {
+	m := &memory{
+		tails: map[string]uint64{}, archive: map[string]entryTTL{}, settings: map[string][]byte{},
+		ended: make(chan struct{}),
+	}
+	m.told = sync.NewCond(&m.mu)
+	go m.tell()
+	return m
+}
+
+// tell tells the verdicts, without the lock: who hears one may publish the next.
+func (m *memory) tell() {
+	defer close(m.ended)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		for len(m.verdicts) == 0 && !m.closed {
+			m.told.Wait()
+		}
+		if len(m.verdicts) == 0 {
+			return
+		}
+		all := m.verdicts
+		m.verdicts = nil
+		m.mu.Unlock()
+		for _, verdict := range all {
+			verdict()
+		}
+		m.mu.Lock()
+	}
+}
+
+func (m *memory) say(done func(uint64, error), position uint64, err error) {
+	m.verdicts = append(m.verdicts, func() { done(position, err) })
+	m.told.Signal()
+}
+
+func (m *memory) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		go done(0, errClosed)
+	case m.tails[subject] != fence:
+		m.say(done, 0, errRefused)
+	default:
+		m.last++
+		m.tails[subject] = m.last
+		m.log = append(m.log, stored{subject, m.last, data})
+		m.say(done, m.last, nil)
+	}
+}
+
+func (m *memory) at(position uint64) (int, bool) {
+	return slices.BinarySearchFunc(m.log, position, func(s stored, p uint64) int {
+		switch {
+		case s.position < p:
+			return -1
+		case s.position > p:
+			return 1
+		}
+		return 0
+	})
+}
+
+func (m *memory) get(_ context.Context, position uint64) (stored, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.at(position)
+	if !ok {
+		return stored{}, errNone
+	}
+	return m.log[i], nil
+}
+
+func (m *memory) next(_ context.Context, subject string, position uint64) (stored, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, _ := m.at(position); i < len(m.log); i++ {
+		if m.log[i].subject == subject {
+			return m.log[i], nil
+		}
+	}
+	return stored{}, errNone
+}
+
+func (m *memory) scan(_ context.Context, each func(stored)) (uint64, error) {
+	m.mu.Lock()
+	all, last := slices.Clone(m.log), m.last
+	m.mu.Unlock()
+	for _, s := range all {
+		each(s)
+	}
+	return last, nil
+}
+
+func (m *memory) purge(_ context.Context, below uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, _ := m.at(below)
+	for _, s := range m.log[:i] {
+		if m.tails[s.subject] == s.position { // as in JetStream, a subject without messages has no last one
+			delete(m.tails, s.subject)
+		}
+	}
+	m.log = slices.Clone(m.log[i:])
+	return nil
+}
+
+func (m *memory) put(_ context.Context, name string, data []byte, ttl time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forget()
+	m.archive[name] = entryTTL{data, time.Now().Add(ttl)}
+	return nil
+}
+
+// forget drops a few entries whose time is over, so that they do not pile up.
+func (m *memory) forget() {
+	tried := 0
+	for name, e := range m.archive {
+		if tried++; tried > 4 {
+			return
+		}
+		if time.Now().After(e.end) {
+			delete(m.archive, name)
+		}
+	}
+}
+
+func (m *memory) archived(_ context.Context, name string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.archive[name]
+	if !ok || time.Now().After(e.end) {
+		return nil, errNone
+	}
+	return e.data, nil
+}
+
+func (m *memory) scanArchive(_ context.Context, each func(stored)) error {
+	m.mu.Lock()
+	var heads []stored
+	for name, e := range m.archive {
+		if !strings.Contains(name, ".") {
+			heads = append(heads, stored{subject: name, data: e.data})
+		}
+	}
+	m.mu.Unlock()
+	for _, h := range heads {
+		each(h)
+	}
+	return nil
+}
+
+func (m *memory) setting(_ context.Context, key string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.settings[key]
+	if !ok {
+		return nil, errNone
+	}
+	return v, nil
+}
+
+func (m *memory) set(_ context.Context, key string, value []byte, create bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.settings[key]; ok && create {
+		return errRefused
+	}
+	m.settings[key] = value
+	return nil
+}
+
+func (m *memory) maxMessage() int { return maxPayload }
+
+func (m *memory) close() {
+	m.mu.Lock()
+	m.closed = true
+	m.told.Signal()
+	m.mu.Unlock()
+	<-m.ended
+}

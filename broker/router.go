@@ -1,0 +1,79 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"go.uber.org/zap"
+)
+
+// Handler runs one attempt. Its context ends with the task's; an error fails the
+// attempt.
+type Handler func(ctx context.Context, t *Task) error
+
+// Work runs handler for the jobs of all kinds on Watermill's Router until ctx
+// ends, then hands back what is not done within grace.
+func (b *Broker) Work(ctx context.Context, grace time.Duration, handler Handler) error {
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: grace + time.Second}, logger{b.log})
+	if err != nil {
+		return fmt.Errorf("router: %w", err)
+	}
+	// Outermost first: leaveError sees what Recoverer makes of a panic. No Retry
+	// and no PoisonQueue here: they would hold the slot, or ack what failed.
+	router.AddMiddleware(leaveError, middleware.CorrelationID, middleware.Recoverer)
+	sub := b.Subscriber(grace)
+	for kind := range b.kinds {
+		router.AddConsumerHandler(kind, Topic(kind), sub, func(m *message.Message) error {
+			return handler(m.Context(), TaskOf(m))
+		})
+	}
+	if len(b.kinds) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	context.AfterFunc(ctx, func() {
+		_ = sub.Close() // first: the Router would stop listening to its handlers
+		_ = router.Close()
+	})
+	if err := router.Run(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("router: %w", err)
+	}
+	return nil
+}
+
+// leaveError leaves the handler's error in the task: the Router only nacks.
+func leaveError(next message.HandlerFunc) message.HandlerFunc {
+	return func(m *message.Message) ([]*message.Message, error) {
+		out, err := next(m)
+		if t := TaskOf(m); t != nil {
+			t.err = err
+		}
+		return out, err
+	}
+}
+
+// logger passes Watermill's log to Zap. An attempt that failed is no error of
+// ours: it is in the job.
+type logger struct{ to *zap.Logger }
+
+func fieldsOf(f watermill.LogFields) []zap.Field {
+	fields := make([]zap.Field, 0, len(f))
+	for k, v := range f {
+		fields = append(fields, zap.Any(k, v))
+	}
+	return fields
+}
+
+func (l logger) Error(msg string, err error, f watermill.LogFields) {
+	l.to.Debug(msg, append(fieldsOf(f), zap.Error(err))...)
+}
+func (l logger) Info(msg string, f watermill.LogFields)  { l.to.Debug(msg, fieldsOf(f)...) }
+func (l logger) Debug(msg string, f watermill.LogFields) { l.to.Debug(msg, fieldsOf(f)...) }
+func (l logger) Trace(string, watermill.LogFields)       {}
+func (l logger) With(f watermill.LogFields) watermill.LoggerAdapter {
+	return logger{l.to.With(fieldsOf(f)...)}
+}

@@ -1,0 +1,57 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// store keeps messages. There are two: JetStream, embedded or remote, and memory;
+// brokertest holds both to the same behaviour. Positions grow by one with every
+// message of the log and are never used twice, also after a purge to nothing.
+type store interface {
+	// publish stores data as the subject's next message in the log if the
+	// subject's last one is at fence (0: it has none). done is called once with the
+	// verdict: a position, errRefused, or an error that says that nothing was
+	// stored. All calls of done come from one goroutine, in the order of positions.
+	publish(subject string, fence uint64, data []byte, done func(position uint64, err error))
+	// get returns the message of the log at position; errNone if there is none.
+	get(ctx context.Context, position uint64) (stored, error)
+	// next returns the subject's first message at or behind position; errNone. It
+	// asks the leader: what it does not find does not exist.
+	next(ctx context.Context, subject string, position uint64) (stored, error)
+	// scan calls each with every message of the log, in order, and returns the
+	// position of the last one ever stored.
+	scan(ctx context.Context, each func(stored)) (last uint64, err error)
+	// purge removes all messages below position.
+	purge(ctx context.Context, below uint64) error
+
+	// put keeps data under name in the archive for ttl, in place of what was there.
+	put(ctx context.Context, name string, data []byte, ttl time.Duration) error
+	// archived returns what put kept under name; errNone.
+	archived(ctx context.Context, name string) ([]byte, error)
+	// scanArchive calls each with all entries whose name has no dot.
+	scanArchive(ctx context.Context, each func(stored)) error
+
+	// setting returns a small value that outlives the process; errNone.
+	setting(ctx context.Context, key string) ([]byte, error)
+	// set stores a setting; create fails with errRefused if there is one already.
+	set(ctx context.Context, key string, value []byte, create bool) error
+
+	// maxMessage is the size of the largest message it takes.
+	maxMessage() int
+	close()
+}
+
+// stored is a message where it lies.
+type stored struct {
+	subject  string // of the log, or name in the archive
+	position uint64
+	data     []byte
+}
+
+var (
+	errNone    = errors.New("no such message")
+	errRefused = errors.New("the expected last message is not the last")
+	errClosed  = errors.New("the store is closed")
+)

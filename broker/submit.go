@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Submit stores r as the job id and returns it as it stands. A job that is there
+// already is returned as it is: the same id is never two jobs.
+func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
+	if b.isClosing() {
+		return job.Job{}, job.ErrDraining
+	}
+	k := b.kind(r.Kind)
+	if int64(len(r.Input)) > k.MaxInput {
+		return job.Job{}, job.Problemf("too-large", "the input of kind %s is at most %d bytes", k.Name, k.MaxInput)
+	}
+	if err := b.queue.Admit(r.Kind); err != nil {
+		return job.Job{}, err
+	}
+	q := complete(r, k)
+	e := b.entry(r.Kind, id, r.Owner)
+	err := b.append(ctx, e, &write{attachment: r.Input, propose: func(j *job.Job) ([]job.Record, bool) {
+		return []job.Record{submitted(q)}, !j.Exists()
+	}})
+	if err != nil {
+		b.queue.Dismiss(r.Kind)
+	}
+	if errors.Is(err, job.ErrLeaseLost) { // it exists
+		err = nil
+	}
+	if err != nil {
+		return job.Job{}, err
+	}
+	return b.Job(ctx, id)
+}
+
+// complete returns r with the kind's rules in place of what it leaves open.
+func complete(r *job.Request, k job.Kind) *job.Request {
+	q := *r
+	if q.MaxAttempts == 0 {
+		q.MaxAttempts = k.MaxAttempts
+	}
+	if q.Timeout == 0 {
+		q.Timeout = k.Timeout
+	}
+	if q.Retention == 0 {
+		q.Retention = k.Retention
+	}
+	q.Input = nil // lies beside the record, and is not held in memory while the job waits
+	return &q
+}
+
+// submitted is the first record of a job.
+func submitted(q *job.Request) job.Record {
+	return job.Record{
+		Type: job.Queued, Attempt: 1, Private: &job.Private{Request: q},
+		Data: job.MustData(job.QueuedData{Kind: q.Kind, Attempt: 1, Reason: job.ReasonSubmitted}),
+	}
+}
+
+// entry returns the job's entry, a fresh one if it has none. It is dropped again
+// if nothing comes to be stored.
+func (b *Broker) entry(kind string, id job.ID, owner string) *entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.jobs[id]
+	if e == nil {
+		e = &entry{subject: subjectOf(kind, id), floor: b.head + 1, job: job.Job{ID: id, Kind: kind, Owner: owner}}
+		b.jobs[id] = e
+	}
+	return e
+}
+
+// Cancel asks a job to stop: a queued one is over at once, a running one is told.
+// One that is over, or was asked already, is returned unchanged.
+func (b *Broker) Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error) {
+	if e := b.live(id); e != nil {
+		data := job.MustData(map[string]string{"reason": reason, "by": by})
+		err := b.append(ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
+			switch {
+			case j.Status == job.StatusQueued:
+				return []job.Record{{Type: job.Canceled, Data: data}}, true
+			case j.Status == job.StatusRunning && j.CancelRequestedAt.IsZero():
+				return []job.Record{{Type: job.CancelRequested, Data: data}}, true
+			}
+			return nil, false
+		}})
+		if err != nil && !errors.Is(err, job.ErrLeaseLost) {
+			return job.Job{}, err
+		}
+	}
+	return b.Job(ctx, id)
+}
+
+// live returns the entry of a job that is in the log; nil if there is none.
+func (b *Broker) live(id job.ID) *entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.jobs[id]; e != nil && e.job.Exists() {
+		return e
+	}
+	return nil
+}
+
+// Job returns a job as it stands, or job.ErrNotFound.
+func (b *Broker) Job(ctx context.Context, id job.ID) (job.Job, error) {
+	b.mu.Lock()
+	if e := b.jobs[id]; e != nil && e.job.Exists() {
+		defer b.mu.Unlock()
+		return e.job, nil
+	}
+	b.mu.Unlock()
+	a, err := b.fetch(ctx, id)
+	if err != nil {
+		return job.Job{}, err
+	}
+	return a.Job, nil
+}

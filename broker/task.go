@@ -1,0 +1,222 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Task is one attempt at a job, claimed by this process. It is where the attempt's
+// records go; all of them are refused once the job belongs to another attempt.
+type Task struct {
+	b     *Broker
+	e     *entry
+	lease uint64 // seq of its job.running
+
+	ctx    context.Context // ends on cancel, timeout, lost lease
+	cancel context.CancelCauseFunc
+
+	Job       job.Job // as it stood at the claim
+	Input     []byte
+	InputType string
+
+	success *Success // what the handler leaves for the terminal record
+	err     error    // what it failed with
+}
+
+// Success is what a handler leaves for the job's terminal record.
+type Success struct {
+	Record job.Record
+	Piece  []byte // last piece of the result, stored in the same message
+}
+
+// ErrCanceled is the cause of the end of a task's context when somebody asked the
+// job to stop.
+var ErrCanceled = errors.New("the job was canceled")
+
+// claim makes id a running job of this process, if it still waits.
+func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
+	e := b.live(id)
+	if e == nil {
+		return nil, job.ErrLeaseLost
+	}
+	input, err := b.input(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	t := &Task{b: b, e: e, Input: input}
+	var timeoutAt time.Time
+	err = b.append(ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
+		if j.Status != job.StatusQueued || j.Request == nil {
+			return nil, false
+		}
+		t.lease = j.Cursor.Seq + 1
+		timeoutAt = time.Now().Add(j.Request.Timeout).UTC().Truncate(time.Millisecond)
+		return []job.Record{{
+			Type: job.Running, Attempt: j.Attempt, Private: &job.Private{Node: b.node},
+			Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: b.node, TimeoutAt: timeoutAt}),
+		}}, true
+	}})
+	if err != nil {
+		return nil, err
+	}
+	t.begin(timeoutAt)
+	return t, nil
+}
+
+// input reads the job's input back: while jobs wait, nobody holds their inputs in
+// memory.
+func (b *Broker) input(ctx context.Context, e *entry) ([]byte, error) {
+	b.mu.Lock()
+	first := e.messages[0]
+	b.mu.Unlock()
+	s, err := b.load1(ctx, e.subject, first)
+	if err != nil {
+		return nil, err
+	}
+	m, err := decode(s.subject, s.data)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return m.Attachment, nil
+}
+
+// begin starts the life of a task that holds its lease.
+func (t *Task) begin(timeoutAt time.Time) {
+	timeout := job.Problemf("attempt-timeout", "the attempt was not done by %s", timeoutAt.Format(time.RFC3339))
+	timeout.Retryable = true
+	ctx, cancel := context.WithCancelCause(t.b.ctx)
+	timed, release := context.WithDeadlineCause(ctx, timeoutAt, timeout)
+	t.ctx, t.cancel = timed, func(cause error) { cancel(cause); release() }
+	t.b.mu.Lock()
+	defer t.b.mu.Unlock()
+	t.Job = t.e.job
+	if t.Job.Request != nil {
+		t.InputType = t.Job.Request.InputType
+	}
+	t.e.task = t
+	t.follow(&t.e.job) // somebody may have come between
+}
+
+// follow ends the task's context when the job no longer wants it. b.mu is held.
+func (t *Task) follow(j *job.Job) {
+	switch {
+	case j.Lease != t.lease:
+		t.cancel(job.ErrLeaseLost)
+		t.e.task = nil
+	case !j.CancelRequestedAt.IsZero():
+		t.cancel(ErrCanceled)
+	}
+}
+
+// Append stores records of the attempt; see worker.Sink.
+func (t *Task) Append(ctx context.Context, records ...job.Record) error {
+	return t.b.append(ctx, t.e, &write{propose: held(t.lease, records...)})
+}
+
+// Attach stores a piece of the attempt's result; see worker.Sink.
+func (t *Task) Attach(ctx context.Context, piece []byte) error {
+	return t.b.append(ctx, t.e, &write{propose: held(t.lease), attachment: piece, lease: t.lease})
+}
+
+// Used returns how many events the job has and how many bytes their data takes.
+func (t *Task) Used() (events int, bytes int64) {
+	t.b.mu.Lock()
+	defer t.b.mu.Unlock()
+	return int(t.e.job.Cursor.Seq), t.e.bytes
+}
+
+// Succeed leaves the terminal record of a task whose handler will return no error.
+func (t *Task) Succeed(s Success) { t.success = &s }
+
+// succeed ends the job with what the handler left.
+func (t *Task) succeed(ctx context.Context) error {
+	s := t.success
+	if s == nil { // a Watermill handler that knows of no Task
+		s = &Success{Record: job.Record{Type: job.Succeeded, Data: job.MustData(map[string]any{"result": nil}), Private: &job.Private{Result: emptyResult(t.lease)}}}
+	}
+	w := &write{propose: held(t.lease, s.Record)}
+	if len(s.Piece) > 0 {
+		w.attachment, w.lease = s.Piece, t.lease
+	}
+	return t.b.append(ctx, t.e, w)
+}
+
+// fail ends the attempt with err: the job runs again after a backoff, if the error
+// and its attempts allow it, else it failed.
+func (t *Task) fail(ctx context.Context, err error) error {
+	p := job.ProblemOf(err, t.Job.Attempt)
+	k := t.b.kind(t.Job.Kind)
+	wait := max(k.Backoff.After(t.Job.Attempt), p.RetryAfter)
+	return t.b.append(ctx, t.e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
+		_, holds := held(t.lease)(j)
+		switch {
+		case !j.CancelRequestedAt.IsZero():
+			return []job.Record{canceled(j)}, holds
+		case p.Retryable && j.Attempt < j.MaxAttempts:
+			return retry(j, p, time.Now().Add(wait)), holds
+		}
+		return []job.Record{failed(p)}, holds
+	}})
+}
+
+// back hands the job back unfinished: no attempt is used up.
+func (t *Task) back(ctx context.Context) error {
+	return t.b.append(ctx, t.e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
+		_, holds := held(t.lease)(j)
+		if !j.CancelRequestedAt.IsZero() {
+			return []job.Record{canceled(j)}, holds
+		}
+		return []job.Record{queuedAgain(j, j.Attempt, job.ReasonDrain, time.Time{})}, holds
+	}})
+}
+
+// end releases what the task holds.
+func (t *Task) end() {
+	t.cancel(context.Canceled)
+	t.b.mu.Lock()
+	defer t.b.mu.Unlock()
+	if t.e.task == t {
+		t.e.task = nil
+	}
+}
+
+func canceled(j *job.Job) job.Record {
+	return job.Record{Type: job.Canceled, Attempt: j.Attempt, Data: job.MustData(map[string]string{"reason": "requested"})}
+}
+
+// failed is the terminal record of a job with the problem p.
+func failed(p *job.Problem) job.Record {
+	return job.Record{Type: job.Failed, Data: job.MustData(map[string]*job.Problem{"error": p})}
+}
+
+// retry is the end of an attempt that another will follow at the given time.
+func retry(j *job.Job, p *job.Problem, at time.Time) []job.Record {
+	at = at.UTC().Truncate(time.Millisecond)
+	data := job.MustData(struct {
+		Attempt int          `json:"attempt"`
+		Error   *job.Problem `json:"error"`
+		RetryAt time.Time    `json:"retry_at"`
+	}{j.Attempt, p, at})
+	return []job.Record{
+		{Type: job.AttemptFailed, Attempt: j.Attempt, Data: data},
+		queuedAgain(j, j.Attempt+1, job.ReasonRetry, at),
+	}
+}
+
+func queuedAgain(j *job.Job, attempt int, why job.QueuedReason, at time.Time) job.Record {
+	d := job.QueuedData{Kind: j.Kind, Attempt: attempt, Reason: why}
+	if !at.IsZero() {
+		d.RunAt = &at
+	}
+	return job.Record{Type: job.Queued, Attempt: attempt, Data: job.MustData(d)}
+}
+
+func emptyResult(lease uint64) *job.Result {
+	return &job.Result{Type: "application/octet-stream", SHA256: emptySHA256, Lease: lease}
+}
+
+// emptySHA256 is the checksum of no bytes.
+const emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

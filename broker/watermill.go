@@ -1,0 +1,252 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// topicPrefix is what a Watermill topic of jobs begins with; the kind follows.
+const topicPrefix = "jobs."
+
+// Topic returns the Watermill topic of a kind's jobs.
+func Topic(kind string) string { return topicPrefix + kind }
+
+func kindOf(topic string) (string, error) {
+	kind, ok := strings.CutPrefix(topic, topicPrefix)
+	if !ok || !job.ValidKind(kind) {
+		return "", fmt.Errorf("topic %q: want %s<kind>", topic, topicPrefix)
+	}
+	return kind, nil
+}
+
+// Publisher is a Watermill Publisher: a message becomes a queued job whose input
+// is its payload. Publishing a message again, by its UUID, is no second job.
+type Publisher struct {
+	b      *Broker
+	mu     sync.RWMutex
+	closed bool
+}
+
+var _ message.Publisher = (*Publisher)(nil)
+
+// Publisher returns a Publisher of jobs.
+func (b *Broker) Publisher() *Publisher { return &Publisher{b: b} }
+
+// Publish stores each message as a job; those before the first that fails are
+// stored.
+func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return errors.New("the publisher is closed")
+	}
+	kind, err := kindOf(topic)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		r := &job.Request{Kind: kind, Input: m.Payload, InputType: m.Metadata.Get("content-type"), Message: m.UUID, Metadata: m.Metadata}
+		if _, err := p.b.Submit(m.Context(), job.IDFor(kind, m.UUID), r); err != nil {
+			return fmt.Errorf("publish to %s: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+// Close refuses further messages.
+func (p *Publisher) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	return nil
+}
+
+type taskKey struct{}
+
+// TaskOf returns the task of a message that a Subscriber handed out; nil of any
+// other.
+func TaskOf(m *message.Message) *Task {
+	t, _ := m.Context().Value(taskKey{}).(*Task)
+	return t
+}
+
+// Subscriber is a Watermill Subscriber: it claims the jobs that may run and hands
+// them out. Ack means that the job succeeded, with what Task.Succeed left; Nack
+// that the attempt failed, with the error the Router's middleware left in the task.
+type Subscriber struct {
+	b     *Broker
+	grace time.Duration
+
+	mu     sync.Mutex // protects the start of goroutines against Close
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+var _ message.Subscriber = (*Subscriber)(nil)
+
+// Subscriber returns a Subscriber of jobs. Grace is how long a handler may go on
+// once its message's context has ended, before the job is taken from it.
+func (b *Broker) Subscriber(grace time.Duration) *Subscriber {
+	s := &Subscriber{b: b, grace: grace}
+	s.ctx, s.cancel = context.WithCancel(b.ctx)
+	return s
+}
+
+// Subscribe hands out jobs of the topic's kind, as many at once as the kind allows,
+// until ctx ends.
+func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	kind, err := kindOf(topic)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return nil, errors.New("the subscriber is closed")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.ctx, cancel)
+	out := make(chan *message.Message)
+	s.wg.Go(func() {
+		defer close(out)
+		defer cancel()
+		defer stop()
+		s.serve(ctx, kind, out)
+	})
+	return out, nil
+}
+
+// serve claims jobs until ctx ends, and waits for those it handed out.
+func (s *Subscriber) serve(ctx context.Context, kind string, out chan<- *message.Message) {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	for {
+		id, err := s.b.queue.Take(ctx, kind)
+		if err != nil {
+			return
+		}
+		tasks.Go(func() { s.run(ctx, id, out) })
+	}
+}
+
+// run claims one job and sees it through.
+func (s *Subscriber) run(ctx context.Context, id job.ID, out chan<- *message.Message) {
+	t, err := s.b.claim(s.b.ctx, id) // not ctx: a claim that is on its way is not given up
+	if err != nil {
+		s.b.queue.Return(id)
+		return
+	}
+	defer t.end()
+	settle := s.handOut(ctx, t, out)
+	s.persist(t, settle)
+}
+
+// handOut gives the task to a handler and returns how its attempt ends.
+func (s *Subscriber) handOut(ctx context.Context, t *Task, out chan<- *message.Message) func(context.Context) error {
+	mctx, cancel := context.WithCancelCause(context.WithValue(t.ctx, taskKey{}, t))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { cancel(job.ErrDraining) })()
+	m := t.message(mctx)
+	select {
+	case out <- m:
+	case <-mctx.Done(): // before anybody took it
+		return t.interrupted(context.Cause(mctx))
+	}
+	ended := mctx.Done()
+	var late <-chan time.Time
+	for {
+		select {
+		case <-m.Acked():
+			return t.succeed
+		case <-m.Nacked():
+			return t.nacked(context.Cause(mctx))
+		case <-ended: // the handler is told; it has a moment
+			ended = nil
+			late = time.After(s.grace)
+		case <-late:
+			return t.interrupted(context.Cause(mctx))
+		}
+	}
+}
+
+// message returns the job as a Watermill message.
+func (t *Task) message(ctx context.Context) *message.Message {
+	uuid := string(t.Job.ID)
+	var metadata message.Metadata
+	if r := t.Job.Request; r != nil {
+		metadata = r.Metadata
+		if r.Message != "" {
+			uuid = r.Message
+		}
+	}
+	m := message.NewMessage(uuid, t.Input)
+	for k, v := range metadata {
+		m.Metadata.Set(k, v)
+	}
+	m.SetContext(ctx)
+	return m
+}
+
+// nacked returns how an attempt ends whose handler failed; cause is why its
+// context had ended, if it had.
+func (t *Task) nacked(cause error) func(context.Context) error {
+	if cause != nil {
+		return t.interrupted(cause)
+	}
+	err := t.err
+	if err == nil {
+		err = errors.New("the message was nacked")
+	}
+	return func(ctx context.Context) error { return t.fail(ctx, err) }
+}
+
+// interrupted returns how an attempt ends that was told to end.
+func (t *Task) interrupted(cause error) func(context.Context) error {
+	var p *job.Problem
+	if errors.Is(cause, ErrCanceled) || errors.As(cause, &p) && !errors.Is(cause, job.ErrDraining) {
+		return func(ctx context.Context) error { return t.fail(ctx, cause) } // fail knows of the cancel request
+	}
+	return t.back
+}
+
+// persist stores the end of an attempt, again and again while the store does not
+// answer: the work is done, and nobody else knows.
+func (s *Subscriber) persist(t *Task, settle func(context.Context) error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := settle(s.b.ctx)
+		if err == nil || errors.Is(err, job.ErrLeaseLost) || s.b.ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, job.ErrFold) || errors.Is(err, job.ErrTooLarge) {
+			settle = func(ctx context.Context) error { return t.fail(ctx, unstorable(err)) }
+		}
+		select {
+		case <-time.After(wait):
+		case <-s.b.ctx.Done():
+			return
+		}
+	}
+}
+
+// unstorable is the error of an attempt whose end the log cannot take.
+func unstorable(err error) *job.Problem { return job.Problemf("invalid-result", "%v", err) }
+
+// Close stops handing out, ends the contexts of the messages that are out, and
+// waits for their handlers or for the grace; what is unfinished then is queued
+// again, its attempt not used up.
+func (s *Subscriber) Close() error {
+	s.mu.Lock()
+	s.cancel()
+	s.mu.Unlock()
+	s.wg.Wait()
+	return nil
+}

@@ -1,0 +1,182 @@
+// Package hub lets readers follow jobs. It keeps the recent events of live jobs
+// on tapes and wakes whoever waits for more. A reader is a cursor: it asks for
+// what comes behind it, and is answered from the tape, or from the log if the
+// tape does not reach back that far. So replay and live are one path, a slow
+// reader holds up nobody, and none has a queue of its own.
+package hub
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/tape"
+)
+
+// Log is where the events are that no tape has.
+type Log interface {
+	// History returns some of the events behind the cursor, oldest first; none:
+	// there are no more yet. job.ErrCursor: the cursor names no event of the job.
+	History(ctx context.Context, id job.ID, after job.Cursor) ([]job.Event, error)
+	// Job returns the job as it stands.
+	Job(ctx context.Context, id job.ID) (job.Job, error)
+}
+
+// Options bound a Hub; zeros are the defaults.
+type Options struct {
+	Memory   int // bytes of all tapes
+	Tape     int // bytes of one tape
+	Readings int // reads of the log at a time
+}
+
+const (
+	defaultMemory   = 256 << 20 // a hundred thousand small jobs
+	defaultTape     = 1 << 20   // minutes of a talkative job; who is further behind reads the log
+	defaultReadings = 8         // a few for each core: a storm of old cursors waits its turn and leaves room for the living
+	overhead        = 512       // what a tape takes beside its events
+)
+
+// Hub keeps the tapes. Fold must be told of every commit of the log.
+type Hub struct {
+	opt      Options
+	log      Log
+	reading  singleflight.Group // readers who ask the same share one read
+	slots    chan struct{}
+	quit     chan struct{} // closed by Close
+	quitOnce sync.Once
+
+	mu    sync.Mutex // protects the fields below, and what each live says
+	jobs  map[job.ID]*live
+	used  list.List // of *live, the least recently used first
+	bytes int
+}
+
+// live is a job that has a tape.
+type live struct {
+	id      job.ID
+	tape    *tape.Tape
+	current atomic.Bool // the tape has every event since its first, and will be told of the next
+	bytes   int         // of the tape, as counted in Hub.bytes
+	readers int
+	place   *list.Element // in Hub.used
+}
+
+// New returns a Hub over log.
+func New(log Log, opt Options) *Hub {
+	if opt.Memory == 0 {
+		opt.Memory = defaultMemory
+	}
+	if opt.Tape == 0 {
+		opt.Tape = defaultTape
+	}
+	if opt.Readings == 0 {
+		opt.Readings = defaultReadings
+	}
+	return &Hub{opt: opt, log: log, slots: make(chan struct{}, opt.Readings), quit: make(chan struct{}), jobs: map[job.ID]*live{}}
+}
+
+// Fold puts the events of one commit on the job's tape and wakes its readers.
+func (h *Hub) Fold(c *job.Commit) {
+	if len(c.Events) == 0 { // loaded at start: read from the log when somebody asks
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.live(c.Job.ID, c.Before)
+	if l.tape.Append(c.Events...) != nil { // it began, or stopped, somewhere else
+		l.tape.Jump(c.Before)
+		_ = l.tape.Append(c.Events...) // behind c.Before, where they belong
+	}
+	l.current.Store(true)
+	h.touch(l)
+	h.evict()
+}
+
+// live returns the job's tape, a new one that begins at first if it has none. h.mu
+// is held.
+func (h *Hub) live(id job.ID, first job.Cursor) *live {
+	l := h.jobs[id]
+	if l == nil {
+		l = &live{id: id, tape: tape.New(first, h.opt.Tape)}
+		l.place = h.used.PushBack(l)
+		h.jobs[id] = l
+	}
+	return l
+}
+
+// touch counts the tape's bytes again and makes it the last to be evicted. h.mu is
+// held.
+func (h *Hub) touch(l *live) {
+	now := l.tape.Size() + overhead
+	h.bytes += now - l.bytes
+	l.bytes = now
+	h.used.MoveToBack(l.place)
+}
+
+// evict frees memory until the tapes fit: the least recently used lose theirs, or
+// its events if there are readers. They lose nothing, the log has it all. h.mu is
+// held.
+func (h *Hub) evict() {
+	for e := h.used.Front(); e != nil && h.bytes > h.opt.Memory; {
+		l := e.Value.(*live)
+		e = e.Next()
+		if l.readers == 0 {
+			h.drop(l)
+			continue
+		}
+		l.tape.Jump(l.tape.Head())
+		h.bytes += overhead + l.tape.Size() - l.bytes
+		l.bytes = overhead + l.tape.Size()
+	}
+}
+
+// drop forgets a tape that nobody reads. h.mu is held.
+func (h *Hub) drop(l *live) {
+	h.used.Remove(l.place)
+	delete(h.jobs, l.id)
+	h.bytes -= l.bytes
+}
+
+// Open returns a reader of the job that begins behind the cursor. job.ErrCursor:
+// the cursor names no event of the job; job.ErrNotFound: there is no such job.
+func (h *Hub) Open(ctx context.Context, id job.ID, after job.Cursor) (tape.Reader, error) {
+	h.mu.Lock()
+	l := h.live(id, job.Cursor{})
+	l.readers++
+	h.touch(l)
+	h.mu.Unlock()
+	r := &reader{hub: h, live: l, cursor: after}
+	if err := r.begin(ctx); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// leave ends one reader of l.
+func (h *Hub) leave(l *live) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l.readers--
+	if l.readers == 0 && l.tape.Size() == 0 {
+		h.drop(l) // only a place to wait at
+	}
+}
+
+// Close tells all readers, present and future, that the server stops: each gets
+// what there is and then job.ErrDraining.
+func (h *Hub) Close() { h.quitOnce.Do(func() { close(h.quit) }) }
+
+// Readers returns how many readers are open.
+func (h *Hub) Readers() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.jobs {
+		n += l.readers
+	}
+	return n
+}

@@ -1,0 +1,10 @@
+package job
+
+// Commit is one message of a job, just stored: what the folds (queue, index, hub)
+// are told, in the order of the log. It is valid during the call only.
+type Commit struct {
+	Was    Status  // before it; "": the job is new, or was loaded at start
+	Before Cursor  // of the job before it
+	Job    *Job    // after it
+	Events []Event // its events; none when the job was loaded at start
+}

@@ -1,0 +1,280 @@
+// Package queue says what may run next. It is a fold of the log in memory: three
+// priorities, one limit of concurrency a kind, and times before which a job does
+// not run. Nothing here is stored; the log at start makes it again.
+package queue
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Queue holds the jobs that wait and counts those that run.
+type Queue struct {
+	mu    sync.Mutex // protects all below, and every line and item
+	rules map[string]job.Kind
+	lines map[string]*line
+	items map[job.ID]*item
+	order uint64
+}
+
+// line is the queue of one kind.
+type line struct {
+	limit, cap int
+	ready      items // may run now
+	later      items // may run at their time
+	claimed    int   // taken, and not yet known to run
+	running    int
+	admitted   int           // let in, and not yet in the log
+	wake       chan struct{} // one slot: somebody should look again
+	timer      *time.Timer   // for the first of later
+}
+
+// item is a job that waits or runs.
+type item struct {
+	id       job.ID
+	line     *line
+	state    state
+	priority job.Priority
+	order    uint64 // in which the log brought it
+	runAt    time.Time
+	heap     *items // that holds it; nil: none
+	index    int
+}
+
+type state uint8
+
+const (
+	waiting state = iota
+	claimed
+	running
+)
+
+// New returns a Queue for these kinds; a job of any other kind follows the
+// defaults.
+func New(kinds ...job.Kind) *Queue {
+	q := &Queue{rules: map[string]job.Kind{}, lines: map[string]*line{}, items: map[job.ID]*item{}}
+	for _, k := range kinds {
+		q.rules[k.Name] = k
+	}
+	return q
+}
+
+// line returns the line of a kind. q.mu is held.
+func (q *Queue) line(kind string) *line {
+	l := q.lines[kind]
+	if l == nil {
+		k := q.rules[kind].WithDefaults()
+		l = &line{limit: k.Concurrency, cap: k.QueueLimit, wake: make(chan struct{}, 1)}
+		l.ready.less, l.later.less = byPriority, byTime
+		l.timer = time.AfterFunc(time.Hour, func() { q.ripen(l) })
+		l.timer.Stop()
+		q.lines[kind] = l
+	}
+	return l
+}
+
+// Fold takes one commit of the log.
+func (q *Queue) Fold(c *job.Commit) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.line(c.Job.Kind)
+	if c.Was == "" && len(c.Events) > 0 && l.admitted > 0 {
+		l.admitted--
+	}
+	it := q.items[c.Job.ID]
+	switch {
+	case c.Job.Status.Over():
+		if it != nil {
+			it.leave()
+			delete(q.items, it.id)
+		}
+	case c.Job.Status == job.StatusRunning:
+		q.item(c.Job).run()
+	case it == nil || it.state == running:
+		it = q.item(c.Job)
+		it.leave()
+		it.state, it.runAt = waiting, c.Job.RunAt
+		it.wait(time.Now())
+	}
+	l.look()
+}
+
+// item returns the item of j, a new one if it has none. q.mu is held.
+func (q *Queue) item(j *job.Job) *item {
+	it := q.items[j.ID]
+	if it == nil {
+		q.order++
+		it = &item{id: j.ID, line: q.line(j.Kind), priority: j.Priority, order: q.order}
+		q.items[j.ID] = it
+	}
+	return it
+}
+
+// leave takes the item out of whatever counts it.
+func (it *item) leave() {
+	switch {
+	case it.heap != nil:
+		heap.Remove(it.heap, it.index)
+	case it.state == claimed:
+		it.line.claimed--
+	case it.state == running:
+		it.line.running--
+	}
+	it.state = waiting
+}
+
+func (it *item) run() {
+	it.leave()
+	it.state = running
+	it.line.running++
+}
+
+// wait puts a waiting item where it belongs at now.
+func (it *item) wait(now time.Time) {
+	l := it.line
+	if !it.runAt.After(now) {
+		heap.Push(&l.ready, it)
+		return
+	}
+	heap.Push(&l.later, it)
+	if it.index == 0 {
+		l.timer.Reset(it.runAt.Sub(now))
+	}
+}
+
+// ripen moves what is due from later to ready.
+func (q *Queue) ripen(l *line) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	for l.later.Len() > 0 && !l.later.list[0].runAt.After(now) {
+		heap.Push(&l.ready, heap.Pop(&l.later))
+	}
+	if l.later.Len() > 0 {
+		l.timer.Reset(l.later.list[0].runAt.Sub(now))
+	}
+	l.look()
+}
+
+// look wakes one taker if there is something to take.
+func (l *line) look() {
+	if l.takable() {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (l *line) takable() bool { return l.ready.Len() > 0 && l.running+l.claimed < l.limit }
+
+// Take waits for a job of kind that may run, within the kind's limit, and sets it
+// aside: its job.running, or Return, settles the claim.
+func (q *Queue) Take(ctx context.Context, kind string) (job.ID, error) {
+	q.mu.Lock()
+	l := q.line(kind)
+	q.mu.Unlock()
+	for {
+		if id, ok := q.tryTake(l); ok {
+			return id, nil
+		}
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			q.mu.Lock()
+			l.look() // the token may have been meant for us
+			q.mu.Unlock()
+			return "", context.Cause(ctx)
+		}
+	}
+}
+
+func (q *Queue) tryTake(l *line) (job.ID, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !l.takable() {
+		return "", false
+	}
+	it := heap.Pop(&l.ready).(*item)
+	it.state = claimed
+	l.claimed++
+	l.look() // the next taker
+	return it.id, true
+}
+
+// Return ends a claim that did not succeed. The job waits again, if it still does.
+func (q *Queue) Return(id job.ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it := q.items[id]
+	if it == nil || it.state != claimed {
+		return
+	}
+	it.leave()
+	it.wait(time.Now())
+	it.line.look()
+}
+
+// retryFull is when a submit that found the queue full should come back.
+const retryFull = 5 * time.Second
+
+// Admit lets one more job of kind in, or says that its queue is full. The job's
+// first commit uses the room, Dismiss gives it back.
+func (q *Queue) Admit(kind string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.line(kind)
+	if l.queued()+l.admitted >= l.cap {
+		p := job.Problemf("queue-full", "%d jobs of kind %s wait already", l.queued(), kind)
+		p.RetryAfter = retryFull
+		return p
+	}
+	l.admitted++
+	return nil
+}
+
+// Dismiss gives back the room of a job that did not come.
+func (q *Queue) Dismiss(kind string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if l := q.line(kind); l.admitted > 0 {
+		l.admitted--
+	}
+}
+
+func (l *line) queued() int { return l.ready.Len() + l.later.Len() + l.claimed }
+
+// Depth returns how many jobs of kind wait and how many run.
+func (q *Queue) Depth(kind string) (queued, running int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.line(kind)
+	return l.queued(), l.running
+}
+
+// Position returns how many jobs of its kind are ahead of a waiting job; those
+// that may run only later count behind all that may run now.
+func (q *Queue) Position(id job.ID) (ahead int, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it := q.items[id]
+	if it == nil || it.state == running {
+		return 0, false
+	}
+	if it.state == claimed {
+		return 0, true
+	}
+	if it.heap == &it.line.later {
+		ahead = it.line.ready.Len()
+	}
+	for _, other := range it.heap.list {
+		if it.heap.less(other, it) {
+			ahead++
+		}
+	}
+	return ahead, true
+}
