@@ -14,12 +14,13 @@ import (
 //
 // An id or event name with a CR, LF or NUL in it is left out: it would end its
 // line and begin a field or an event of its writer's making, and a stream that is
-// on its way has nobody to return an error to. So is an empty one: an empty id
+// on its way has nobody to report an error to. So is an empty one: an empty id
 // would make the client forget the place it resumes from.
 func AppendEvent(b []byte, id, event string, data []byte) []byte {
 	b = appendName(b, "id: ", id)
 	b = appendName(b, "event: ", event)
-	for line, more := []byte(nil), true; more; {
+	for more := true; more; {
+		var line []byte
 		line, data, more = cutLine(data)
 		b = append(b, "data: "...)
 		b = appendValid(b, line)
@@ -76,32 +77,25 @@ func lineEnd(b []byte) int {
 // one U+FFFD, as the WHATWG encoding standard decodes it. (The standard library
 // replaces each byte, or each run of them.)
 func appendValid(b, s []byte) []byte {
-	for !utf8.Valid(s) {
-		n := validPrefix(s)
-		b = append(b, s[:n]...)
-		b = utf8.AppendRune(b, utf8.RuneError)
-		s = s[n+broken(s[n:]):]
+	if utf8.Valid(s) {
+		return append(b, s...)
 	}
-	return append(b, s...)
-}
-
-// validPrefix returns the length of the valid UTF-8 that s begins with.
-func validPrefix(s []byte) int {
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRune(s[i:])
+	for len(s) > 0 {
+		r, n := utf8.DecodeRune(s)
 		if r == utf8.RuneError && n == 1 {
-			return i
+			n = broken(s)
 		}
-		i += n
+		b = utf8.AppendRune(b, r)
+		s = s[n:]
 	}
-	return len(s)
+	return b
 }
 
 // broken returns the length of the broken character that s begins with: as far
 // as it could still have become a whole one.
 func broken(s []byte) int {
 	n := 1
-	for n < len(s) && !utf8.FullRune(s[:n]) && !utf8.FullRune(s[:n+1]) {
+	for n < len(s) && !utf8.FullRune(s[:n+1]) {
 		n++
 	}
 	return n

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"strconv"
 	"time"
 	"unicode/utf8"
 )
@@ -27,9 +26,10 @@ type Event struct {
 
 // Reader reads the events of a stream. It is not for concurrent use.
 //
-// Comments, heartbeats among them, and other frames without data are not events:
-// a client that wants to know whether its peer lives watches the io.Reader below,
-// as any byte is a sign of life, and not only those that end an event.
+// Comments, heartbeats among them, and frames without data are not events and are
+// not seen here. A client that wants to know whether its peer lives watches the
+// io.Reader it gives to NewReader: any byte is a sign of life, and that of a large
+// event that comes slowly no less than a heartbeat.
 type Reader struct {
 	src    *bufio.Reader
 	line   []byte
@@ -52,24 +52,29 @@ func NewReader(r io.Reader) *Reader { return &Reader{src: bufio.NewReader(r)} }
 
 // Next returns the next event. An event that the stream's end cut off is not
 // returned, and its id does not count: it was not received. The error is io.EOF
-// then, or what the underlying reader said.
+// then, or what the underlying reader said; it stays.
 func (r *Reader) Next() (Event, error) {
 	r.data, r.typ = r.data[:0], ""
 	for r.err == nil {
-		if r.err = r.readLine(); r.err != nil {
-			break
-		}
-		if len(r.line) > 0 {
-			r.field(r.line)
-			continue
-		}
-		r.lastID = r.id
-		if len(r.data) > 0 {
+		switch r.err = r.readLine(); {
+		case r.err != nil:
+		case len(r.line) > 0:
+			r.field()
+		case r.dispatch():
 			return r.event(), nil
 		}
-		r.typ = ""
 	}
 	return Event{}, r.err
+}
+
+// dispatch ends the event that is being read and reports whether it is one.
+func (r *Reader) dispatch() bool {
+	r.lastID = r.id
+	if len(r.data) > 0 {
+		return true
+	}
+	r.typ = ""
+	return false
 }
 
 // LastID returns the id to resume from: the last one that came with, or before,
@@ -143,9 +148,9 @@ func (r *Reader) decode() {
 	}
 }
 
-// field takes one line of an event that is not empty.
-func (r *Reader) field(line []byte) {
-	name, value, _ := bytes.Cut(line, []byte{':'})
+// field takes a line of an event. A comment is a field without a name.
+func (r *Reader) field() {
+	name, value, _ := bytes.Cut(r.line, []byte{':'})
 	value = bytes.TrimPrefix(value, []byte{' '})
 	switch string(name) {
 	case "data":
@@ -158,17 +163,22 @@ func (r *Reader) field(line []byte) {
 			r.id = string(value)
 		}
 	case "retry":
-		r.setRetry(string(value))
+		r.setRetry(value)
 	}
 }
 
 // maxRetry is the longest time to wait that a time.Duration can tell.
 const maxRetry = math.MaxInt64 / uint64(time.Millisecond)
 
-func (r *Reader) setRetry(ms string) {
-	n, err := strconv.ParseUint(ms, 10, 64) // takes nothing but digits
-	if errors.Is(err, strconv.ErrSyntax) {
-		return
+func (r *Reader) setRetry(digits []byte) {
+	var ms uint64
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return
+		}
+		ms = min(10*ms+uint64(c-'0'), maxRetry)
 	}
-	r.retry, r.hasRetry = time.Duration(min(n, maxRetry))*time.Millisecond, true
+	if len(digits) > 0 {
+		r.retry, r.hasRetry = time.Duration(ms)*time.Millisecond, true
+	}
 }
