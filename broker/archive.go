@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"strconv"
@@ -137,7 +136,6 @@ const purgeTime = time.Second
 func (b *Broker) archiveAll() {
 	t := time.NewTicker(purgeTime)
 	defer t.Stop()
-	purged := uint64(0)
 	for {
 		select {
 		case <-b.ctx.Done():
@@ -145,7 +143,7 @@ func (b *Broker) archiveAll() {
 		case <-b.overCh:
 			b.archiveOver()
 		case <-t.C:
-			purged = b.purgeBehind(purged)
+			b.purgeBehind()
 		}
 	}
 }
@@ -231,23 +229,23 @@ func (b *Broker) load1(ctx context.Context, subject string, k kept) (stored, err
 	return s, err
 }
 
-// purgeBehind purges JOBS below the oldest job that is not in DONE, and puts what
-// could not be archived in line again. It returns the new mark.
-func (b *Broker) purgeBehind(purged uint64) uint64 {
+// purgeBehind purges JOBS below the oldest job that is not in DONE.
+func (b *Broker) purgeBehind() {
 	mark := b.mark()
-	if mark <= purged {
-		return purged
+	if mark <= b.purged.Load()+1 {
+		return
 	}
 	if err := b.store.purge(b.ctx, mark); err != nil {
-		if b.ctx.Err() == nil && !errors.Is(err, errClosed) {
+		if b.ctx.Err() == nil {
 			b.log.Warn("log not purged", zap.Error(err))
 		}
-		return purged
+		return
 	}
-	return mark
+	b.purged.Store(mark - 1)
 }
 
-// mark returns the position below which nothing is needed any more.
+// mark returns the position below which nothing is needed any more, and puts what
+// could not be archived in line again.
 func (b *Broker) mark() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -263,3 +261,18 @@ func (b *Broker) mark() uint64 {
 	}
 	return mark
 }
+
+// Archived reports whether a job that is over has left the log for the archive.
+func (b *Broker) Archived(id job.ID) bool {
+	b.mu.Lock()
+	e := b.jobs[id]
+	b.mu.Unlock()
+	if e != nil {
+		return false
+	}
+	_, err := b.fetch(b.ctx, id)
+	return err == nil
+}
+
+// Purged returns the position up to which the log was purged.
+func (b *Broker) Purged() uint64 { return b.purged.Load() }

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -67,6 +68,8 @@ type Broker struct {
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
 	done sync.WaitGroup // the broker's goroutines
+
+	purged atomic.Uint64 // position up to which JOBS was purged
 
 	mu      sync.Mutex // protects the fields below, and every entry
 	jobs    map[job.ID]*entry

@@ -198,6 +198,9 @@ func (b *Broker) settle(e *entry, bt *batch, position uint64, err error) {
 // commit folds a stored message and tells the folds. b.mu is held.
 func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after job.Job) {
 	was, before := e.job.Status, e.job.Cursor
+	if was == "" {
+		e.floor = position
+	}
 	e.job, e.tail = after, position
 	b.keep(e, m, data, position)
 	b.head = max(b.head, position)

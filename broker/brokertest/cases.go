@@ -1,0 +1,419 @@
+package brokertest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/broker"
+	"github.com/millstream/millstream/pkg/job"
+)
+
+func testSubmit(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("hello")
+	j, err := r.Job(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, job.StatusQueued, j.Status)
+	require.Equal(t, "somebody", j.Owner)
+	require.Equal(t, 1, j.Attempt)
+	require.Equal(t, job.DefaultMaxAttempts, j.MaxAttempts)
+	require.EqualValues(t, 1, j.Cursor.Seq)
+	require.Equal(t, []job.Type{job.Queued}, r.types(id))
+
+	_, err = r.Job(t.Context(), job.NewID())
+	require.ErrorIs(t, err, job.ErrNotFound)
+	_, err = r.History(t.Context(), job.NewID(), job.Cursor{})
+	require.ErrorIs(t, err, job.ErrNotFound)
+}
+
+func testSameID(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := job.NewID()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			_, err := r.Submit(t.Context(), id, &job.Request{Kind: kind, Input: []byte("x")})
+			require.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	require.Equal(t, []job.Type{job.Queued}, r.types(id))
+	queued, _ := r.queue.Depth(kind)
+	require.Equal(t, 1, queued)
+}
+
+func testHostile(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	for _, topic := range []string{"", "jobs", "jobs.", "jobs.*", "jobs.>", "jobs.a.b", "jobs.a b", "jobs.é", "jobs." + strings.Repeat("k", 65), "other.k"} {
+		err := r.Publisher().Publish(topic, message.NewMessage("1", nil))
+		require.Error(t, err, topic)
+	}
+}
+
+func testLife(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("the input")
+	next, stop := r.attempts()
+	defer stop()
+	task, m := next()
+	require.Equal(t, "the input", string(task.Input))
+	require.Equal(t, "text/plain", task.InputType)
+	require.Equal(t, id, task.Job.ID)
+	require.Equal(t, string(id), m.UUID)
+	require.NoError(t, task.Append(t.Context(),
+		job.Record{Type: job.Progress, Data: job.MustData(map[string]int{"progress": 1})},
+		job.Record{Type: "custom.name", Data: job.MustData(map[string]string{"evil": "\r\n\r\nid: 1\u2028"})}))
+	require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Output, Data: job.MustData(map[string]any{"index": 0, "chunk": "x"})}))
+	require.ErrorIs(t, task.Append(t.Context(), job.Record{Type: "stream.reset"}), job.ErrFold)
+	require.ErrorIs(t, task.Append(t.Context(), job.Record{Type: "not\na name"}), job.ErrFold)
+	task.Succeed(broker.Success{Record: succeeded("done")})
+	m.Ack()
+	j := r.await(id, over)
+	require.Equal(t, job.StatusSucceeded, j.Status)
+	require.JSONEq(t, `{"result":"done"}`, string(j.Output))
+	require.JSONEq(t, `{"progress":1}`, string(j.Progress))
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.Progress, "custom.name", job.Output, job.Succeeded}, r.types(id))
+	require.ErrorIs(t, task.Append(t.Context(), job.Record{Type: job.Progress}), job.ErrLeaseLost)
+}
+
+func testJoining(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("")
+	next, stop := r.attempts()
+	defer stop()
+	task, m := next()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Log, Data: job.MustData(map[string]string{"line": "l"})}))
+			}
+		})
+	}
+	wg.Wait()
+	m.Ack()
+	r.await(id, over)
+	events := r.history(id, job.Cursor{})
+	require.Len(t, events, 403)
+	messages := map[uint64]bool{}
+	for i, e := range events {
+		require.EqualValues(t, i+1, e.Seq)
+		messages[e.Place.Position] = true
+	}
+	require.Less(t, len(messages), 403, "no two events were joined into one message")
+}
+
+func testCursors(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id, other := r.submit(""), r.submit("")
+	check := func(when string) {
+		events := r.history(id, job.Cursor{})
+		for i, e := range events {
+			require.Len(t, r.history(id, e.Cursor()), len(events)-i-1, when)
+			for _, bad := range []job.Cursor{
+				{Seq: e.Seq, Place: job.Place{Position: e.Place.Position + 1, Epoch: e.Place.Epoch}},
+				{Seq: e.Seq, Place: job.Place{Position: e.Place.Position, Epoch: e.Place.Epoch + 1}},
+				{Seq: e.Seq + 1, Place: e.Place},
+				{Seq: e.Seq + 1000, Place: job.Place{Position: e.Place.Position + 1000, Epoch: e.Place.Epoch}},
+				{Seq: e.Seq, Place: job.Place{Epoch: e.Place.Epoch}},
+				{Seq: 1<<64 - 1, Place: job.Place{Position: 1<<64 - 1, Epoch: 1<<32 - 1}},
+			} {
+				joined := i+1 < len(events) && events[i+1].Cursor() == bad
+				_, err := r.History(t.Context(), id, bad)
+				if !joined {
+					require.ErrorIs(t, err, job.ErrCursor, "%s: %v", when, bad)
+				}
+			}
+			_, err := r.History(t.Context(), other, e.Cursor())
+			require.ErrorIs(t, err, job.ErrCursor, when)
+		}
+	}
+	check("queued")
+	next, stop := r.attempts()
+	defer stop()
+	task, m := next()
+	_, m2 := next()
+	if task.Job.ID != id {
+		m, m2 = m2, m
+		task = broker.TaskOf(m)
+	}
+	require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Progress}, job.Record{Type: job.Progress}))
+	check("running")
+	m.Ack()
+	r.await(id, over)
+	r.awaitArchived(id)
+	check("finished")
+	m2.Ack()
+}
+
+// awaitArchived waits until the job's events come from the archive: the log is
+// purged behind it then.
+func (r *rig) awaitArchived(id job.ID) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { return r.Archived(id) }, 10*time.Second, time.Millisecond, "the job was not archived")
+}
+
+func testOldHolder(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("")
+	next, stop := r.attempts()
+	old, _ := next()
+	stop() // hands the job back
+	next, stop = r.attempts()
+	defer stop()
+	now, m := next()
+	require.Equal(t, old.Job.Attempt, now.Job.Attempt, "handing back costs no attempt")
+	require.ErrorIs(t, old.Append(t.Context(), job.Record{Type: job.Progress}), job.ErrLeaseLost)
+	require.ErrorIs(t, old.Attach(t.Context(), []byte("x")), job.ErrLeaseLost)
+	require.NoError(t, now.Append(t.Context(), job.Record{Type: job.Progress}))
+	m.Ack()
+	r.await(id, over)
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.Queued, job.Running, job.Progress, job.Succeeded}, r.types(id))
+}
+
+func testRetry(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("")
+	next, stop := r.attempts()
+	defer stop()
+	for range job.DefaultMaxAttempts {
+		_, m := next()
+		m.Nack()
+	}
+	j := r.await(id, over)
+	require.Equal(t, job.StatusFailed, j.Status)
+	require.Equal(t, []job.Type{
+		job.Queued, job.Running, job.AttemptFailed, job.Queued, job.Running, job.AttemptFailed, job.Queued, job.Running, job.Failed,
+	}, r.types(id))
+	attempts := []int{}
+	for _, e := range r.history(id, job.Cursor{}) {
+		attempts = append(attempts, e.Attempt)
+	}
+	require.Equal(t, []int{1, 1, 1, 2, 2, 2, 3, 3, 3}, attempts)
+}
+
+func testFinalFailure(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		done <- r.Work(ctx, time.Second, func(context.Context, *broker.Task) error {
+			return job.Problemf("exit-status", "exit status 3")
+		})
+	}()
+	j := r.await(id, over)
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.Failed}, r.types(id))
+	require.Contains(t, string(j.Output), "exit status 3")
+	require.Contains(t, string(j.Output), "/problems/exit-status")
+	cancel()
+	require.NoError(t, <-done)
+}
+
+func testCancel(t *testing.T, s Store) {
+	r := open(t, s, func(k *job.Kind) { k.Concurrency = 1 })
+	running := r.submit("")
+	next, stop := r.attempts()
+	defer stop()
+	_, m := next()
+	queued := r.submit("")
+	j, err := r.Cancel(t.Context(), queued, "me", "why not")
+	require.NoError(t, err)
+	require.Equal(t, job.StatusCanceled, j.Status)
+	j, err = r.Cancel(t.Context(), running, "me", "enough")
+	require.NoError(t, err)
+	require.Equal(t, job.StatusRunning, j.Status)
+	require.False(t, j.CancelRequestedAt.IsZero())
+	<-m.Context().Done()
+	_, err = r.Cancel(t.Context(), running, "me", "again")
+	require.NoError(t, err)
+	m.Nack()
+	r.await(running, over)
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.CancelRequested, job.Canceled}, r.types(running))
+	require.Equal(t, []job.Type{job.Queued, job.Canceled}, r.types(queued))
+	j, err = r.Cancel(t.Context(), running, "me", "too late")
+	require.NoError(t, err)
+	require.Equal(t, job.StatusCanceled, j.Status)
+	_, err = r.Cancel(t.Context(), job.NewID(), "me", "")
+	require.ErrorIs(t, err, job.ErrNotFound)
+}
+
+func testResult(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("")
+	next, stop := r.attempts()
+	defer stop()
+	task, m := next() // an attempt that leaves pieces and fails
+	require.NoError(t, task.Attach(t.Context(), []byte("of the first attempt")))
+	m.Nack()
+	task, m = next()
+	want := make([]byte, 3<<20)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(want)
+	const piece = 300_000
+	rest := want
+	for ; len(rest) > piece; rest = rest[piece:] {
+		require.NoError(t, task.Attach(t.Context(), rest[:piece]))
+	}
+	rec := succeeded("by reference")
+	rec.Private = &job.Private{Result: &job.Result{Type: "application/x-test", Size: int64(len(want)), Lease: task.Job.Lease}}
+	task.Succeed(broker.Success{Record: rec, Piece: rest})
+	m.Ack()
+	j := r.await(id, over)
+	for _, archived := range []bool{false, true} {
+		if archived {
+			r.awaitArchived(id)
+		}
+		res, err := r.Result(t.Context(), j)
+		require.NoError(t, err)
+		got, err := io.ReadAll(res)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want, got), "archived: %v", archived)
+		for _, at := range []int64{0, 1, piece - 1, piece, 2<<20 + 7, int64(len(want)) - 1} {
+			_, err := res.Seek(at, io.SeekStart)
+			require.NoError(t, err)
+			one := make([]byte, 1)
+			_, err = io.ReadFull(res, one)
+			require.NoError(t, err)
+			require.Equal(t, want[at], one[0])
+		}
+	}
+}
+
+func testArchive(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	next, stop := r.attempts()
+	defer stop()
+	var ids []job.ID
+	for range 20 {
+		id := r.submit("x")
+		_, m := next()
+		m.Ack()
+		ids = append(ids, id)
+	}
+	live := r.submit("still here")
+	before := map[job.ID][]job.Event{}
+	for _, id := range ids {
+		r.await(id, over)
+		before[id] = r.history(id, job.Cursor{})
+	}
+	for _, id := range ids {
+		r.awaitArchived(id)
+		require.Equal(t, before[id], r.history(id, job.Cursor{}), "ids and all are the same from the archive")
+		j, err := r.Job(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, job.StatusSucceeded, j.Status)
+		require.False(t, j.ExpiresAt.IsZero())
+	}
+	require.Eventually(t, func() bool { return r.Purged() >= before[ids[19]][2].Place.Position }, 10*time.Second, 10*time.Millisecond,
+		"the log is not purged behind the archive")
+	j, err := r.Job(t.Context(), live)
+	require.NoError(t, err)
+	require.False(t, j.Status.Over())
+	_, m := next()
+	require.Equal(t, "still here", string(m.Payload))
+	m.Ack()
+	r.await(live, over)
+}
+
+func testLargeJob(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("")
+	next, stop := r.attempts()
+	defer stop()
+	task, m := next()
+	chunk := strings.Repeat("large job ", 10_000)
+	for i := range 30 {
+		require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Output, Data: job.MustData(map[string]any{"index": i, "chunk": chunk})}))
+	}
+	lease := task.Job.Lease
+	rec := succeeded("x")
+	rec.Private = &job.Private{Result: &job.Result{Size: int64(30 * len(chunk)), Lease: lease, Output: true}}
+	task.Succeed(broker.Success{Record: rec})
+	m.Ack()
+	j := r.await(id, over)
+	before := r.history(id, job.Cursor{})
+	r.awaitArchived(id)
+	require.Len(t, before, 33)
+	require.Equal(t, before, r.history(id, job.Cursor{}))
+	require.Equal(t, before[20:], r.history(id, before[19].Cursor()))
+	res, err := r.Result(t.Context(), j)
+	require.NoError(t, err)
+	got, err := io.ReadAll(res)
+	require.NoError(t, err)
+	require.Equal(t, strings.Repeat(chunk, 30), string(got))
+}
+
+func testQueueFull(t *testing.T, s Store) {
+	r := open(t, s, func(k *job.Kind) { k.QueueLimit = 5 })
+	for range 5 {
+		r.submit("")
+	}
+	id := job.NewID()
+	_, err := r.Submit(t.Context(), id, &job.Request{Kind: kind})
+	require.ErrorIs(t, err, job.ErrQueueFull)
+	_, err = r.Job(t.Context(), id)
+	require.ErrorIs(t, err, job.ErrNotFound)
+	_, err = r.Submit(t.Context(), id, &job.Request{Kind: kind, Input: make([]byte, job.DefaultMaxInput+1)})
+	require.ErrorIs(t, err, job.ErrTooLarge)
+}
+
+func testHandBack(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := r.submit("")
+	next, stop := r.attempts()
+	_, m := next()
+	r.Drain()
+	_, err := r.Submit(t.Context(), job.NewID(), &job.Request{Kind: kind})
+	require.ErrorIs(t, err, job.ErrDraining)
+	stop()
+	<-m.Context().Done()
+	j, err := r.Job(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, job.StatusQueued, j.Status)
+	require.Equal(t, 1, j.Attempt)
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.Queued}, r.types(id))
+}
+
+func testRestart(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	finished, running, queued := r.submit("1"), job.ID(""), job.ID("")
+	next, stop := r.attempts()
+	_, m := next()
+	m.Ack()
+	r.await(finished, over)
+	running = r.submit("2")
+	task, _ := next()
+	require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Progress}))
+	stop()
+	queued = r.submit("3")
+	var before [][]job.Event
+	for _, id := range []job.ID{finished, running, queued} {
+		before = append(before, r.history(id, job.Cursor{}))
+	}
+	r.close()
+
+	r = open(t, s, nil)
+	for i, id := range []job.ID{finished, running, queued} {
+		require.Equal(t, before[i], r.history(id, job.Cursor{}), "id and epoch are the same after a clean restart")
+	}
+	next, stop = r.attempts()
+	defer stop()
+	for range 2 {
+		_, m := next()
+		m.Ack()
+	}
+	require.Equal(t, job.StatusSucceeded, r.await(running, over).Status)
+	require.Equal(t, job.StatusSucceeded, r.await(queued, over).Status)
+	again := r.submit("4")
+	require.Greater(t, r.history(again, job.Cursor{})[0].Place.Position, before[2][0].Place.Position, "no position is used twice")
+}
