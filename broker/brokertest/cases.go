@@ -92,13 +92,16 @@ func testJoining(t *testing.T, s Store) {
 	defer stop()
 	task, m := next()
 	var wg sync.WaitGroup
-	for range 8 {
+	start := make(chan struct{})
+	for range 100 {
 		wg.Go(func() {
-			for range 50 {
+			<-start
+			for range 4 {
 				require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Log, Data: job.MustData(map[string]string{"line": "l"})}))
 			}
 		})
 	}
+	close(start)
 	wg.Wait()
 	m.Ack()
 	r.await(id, over)
@@ -300,12 +303,12 @@ func testArchive(t *testing.T, s Store) {
 		m.Ack()
 		ids = append(ids, id)
 	}
-	live := r.submit("still here")
 	before := map[job.ID][]job.Event{}
 	for _, id := range ids {
 		r.await(id, over)
 		before[id] = r.history(id, job.Cursor{})
 	}
+	live := r.submit("still here")
 	for _, id := range ids {
 		r.awaitArchived(id)
 		require.Equal(t, before[id], r.history(id, job.Cursor{}), "ids and all are the same from the archive")
