@@ -1,0 +1,224 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The crash test: kill -9 in the middle of a hundred jobs, each with a reader of
+// every transport, again and again. Judged on nothing but what the clients wrote
+// down: each job that was accepted ends once, and each reader has all of it.
+func TestCrash(t *testing.T) {
+	jobs, kills := 100, 6
+	if *soak {
+		jobs, kills = 400, 20
+	}
+	t.Logf("seed %d", *seed)
+	c := newCrash(t, rand.New(rand.NewPCG(*seed, 0)), jobs)
+	for n := range kills {
+		c.submit(jobs/kills*n, jobs/kills*(n+1))
+		c.crash()
+	}
+	c.submit(jobs/kills*kills, jobs)
+	c.submitters.Wait()
+	c.readers.Wait()
+
+	accepted, records := c.outcome()
+	require.Empty(t, judge(accepted, records))
+	c.noSecondJob()
+	for _, id := range accepted {
+		require.Equal(t, "succeeded", c.server.job(id).Status)
+	}
+	events := 0
+	for _, r := range records {
+		events += len(r.events)
+	}
+	t.Logf("%d jobs, %d readers, %d kills, %d events read: 0 lost, 0 doubled", len(accepted), len(records), kills, events)
+}
+
+// crash is a server that is killed, its submitters and its readers.
+type crash struct {
+	t      *testing.T
+	server *server
+	rand   *rand.Rand      // of the test's goroutine
+	ctx    context.Context // of all clients
+	work   *tokenService
+
+	submitters, readers sync.WaitGroup
+	seen                atomic.Int64 // events, by all readers
+
+	mu       sync.Mutex
+	accepted []ticket
+	watching []*reader
+}
+
+// ticket is a submit that is made until it is accepted.
+type ticket struct{ key, kind, id string }
+
+// newCrash starts a server with two kinds of work: a command that writes lines,
+// and an upstream that streams tokens. Both may be repeated as often as it
+// crashes.
+func newCrash(t *testing.T, r *rand.Rand, jobs int) *crash {
+	c := &crash{t: t, rand: r, work: newTokenService(t)}
+	c.server = start(t, object{
+		"limits": object{"streams": 10 * jobs},
+		"kinds": object{
+			"lines": object{"max_attempts": 1000, "concurrency": 10, "exec": object{"command": []string{
+				"sh", "-c", `for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do echo "line $n"; sleep 0.02; done`,
+			}}},
+			"tokens": object{"max_attempts": 1000, "concurrency": 10, "http": object{"url": c.work.URL, "idempotent": true}},
+		},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
+	t.Cleanup(cancel)
+	c.ctx = ctx
+	return c
+}
+
+// submit begins to submit the jobs from..to, all at once, and a reader of each
+// transport for each that is accepted.
+func (c *crash) submit(from, to int) {
+	for n := from; n < to; n++ {
+		seed := c.rand.Uint64()
+		c.submitters.Go(func() {
+			x := ticket{key: fmt.Sprintf("key-%d", n), kind: []string{"lines", "tokens"}[n%2]}
+			c.insist(&x)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.accepted = append(c.accepted, x)
+			for i, name := range slices.Sorted(maps.Keys(transports)) {
+				c.read(x.id, transports[name], rand.New(rand.NewPCG(seed, uint64(i))))
+			}
+		})
+	}
+}
+
+// insist submits with a key until it is told that the job is stored.
+func (c *crash) insist(x *ticket) {
+	for again := time.NewTicker(20 * time.Millisecond); ; {
+		if id, err := c.submitOnce(*x); err == nil {
+			x.id = id
+			return
+		}
+		select {
+		case <-again.C:
+		case <-c.ctx.Done():
+			x.id = "never accepted: " + x.key
+			return
+		}
+	}
+}
+
+func (c *crash) submitOnce(x ticket) (id string, err error) {
+	body := fmt.Sprintf(`{"kind":%q,"input":{}}`, x.kind)
+	resp, err := send(c.ctx, c.server.base, "POST", "/v1/jobs", strings.NewReader(body),
+		"Content-Type", "application/json", "Idempotency-Key", `"`+x.key+`"`)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusAccepted {
+		return "", errors.New(resp.Status)
+	}
+	var j jobState
+	err = json.NewDecoder(resp.Body).Decode(&j)
+	return j.ID, err
+}
+
+// read starts a reader that hangs up now and then. The caller holds mu.
+func (c *crash) read(id string, way transport, r *rand.Rand) {
+	one := &reader{
+		record: record{job: id}, base: c.server.base, way: way, seen: &c.seen,
+		hang: func() bool { return r.IntN(20) == 0 },
+	}
+	c.watching = append(c.watching, one)
+	c.readers.Go(func() { one.follow(c.ctx) })
+}
+
+// crash kills the server somewhere in the middle of things, and starts it again.
+func (c *crash) crash() {
+	const most = 600 // events: fewer than the readers of one more wave of jobs get
+	until := c.seen.Load() + c.rand.Int64N(most)
+	eventually(c.t, "the work goes on", func() bool { return c.seen.Load() >= until })
+	c.server.kill()
+	c.server.boot()
+}
+
+// outcome returns what was accepted and what the readers wrote down.
+func (c *crash) outcome() (accepted []string, records []record) {
+	for _, x := range c.accepted {
+		accepted = append(accepted, x.id)
+	}
+	for _, r := range c.watching {
+		records = append(records, r.record)
+	}
+	return accepted, records
+}
+
+// noSecondJob checks that no key has made one, whichever answers were lost.
+func (c *crash) noSecondJob() {
+	ids := map[string]bool{}
+	for _, x := range c.accepted {
+		again, err := c.submitOnce(x)
+		require.NoError(c.t, err)
+		require.Equal(c.t, x.id, again, "%s has made a second job", x.key)
+		ids[x.id] = true
+	}
+	require.Len(c.t, ids, len(c.accepted))
+	for _, id := range c.work.jobs() {
+		require.True(c.t, ids[id], "work was done for %s, which nobody was told of", id)
+	}
+}
+
+// tokenService is an upstream that streams by itself and remembers for whom.
+type tokenService struct {
+	*httptest.Server
+	mu  sync.Mutex
+	ids []string
+}
+
+func newTokenService(t *testing.T) *tokenService {
+	u := &tokenService{}
+	u.Server = httptest.NewServer(http.HandlerFunc(u.serve))
+	t.Cleanup(u.CloseClientConnections)
+	return u
+}
+
+func (u *tokenService) serve(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
+	u.ids = append(u.ids, r.Header.Get("Millstream-Job"))
+	u.mu.Unlock()
+	w.Header().Set("Content-Type", "text/event-stream")
+	pause := time.NewTicker(20 * time.Millisecond)
+	defer pause.Stop()
+	for n := range 20 {
+		_, _ = fmt.Fprintf(w, "event: token\ndata: {\"n\":%d}\n\n", n)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-pause.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// jobs returns the job of each request.
+func (u *tokenService) jobs() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.ids)
+}

@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// seenEvent is an event as the npm clients print it.
+type seenEvent struct{ ID, Type, Data string }
+
+func seenOf(events []event) (seen []seenEvent) {
+	for _, e := range events {
+		seen = append(seen, seenEvent{e.ID, e.Type, e.raw})
+	}
+	return seen
+}
+
+// words is work that writes a few lines in several scripts, and one to stderr.
+var words = object{"kinds": object{"words": object{"exec": object{
+	"command": []string{"sh", "-c", `printf 'one\n'; printf 'zwölf ☃ 𝄞\n\n'; printf 'a: b\r\ndata: x\n' ; echo told >&2`},
+}}}}
+
+// eventsource, which most Node programs use, reads the stream through two cuts,
+// comes back by itself and stops at the end.
+func TestNodeEventSource(t *testing.T) {
+	s := start(t, words)
+	j := s.submit("words", nil)
+	s.until(j.ID, "succeeded")
+	want := s.events(j.ID, "").rest()
+	line := newProxy(t, s.address(), 700, 1100)
+
+	args := []string{"testdata/node/eventsource.mjs", line.URL() + j.Links["events"]}
+	for _, e := range want {
+		args = append(args, e.Type)
+	}
+	var seen []seenEvent
+	for text := range strings.Lines(string(node(t, nil, args...))) {
+		var e seenEvent
+		require.NoError(t, json.Unmarshal([]byte(text), &e))
+		seen = append(seen, e)
+	}
+	require.Equal(t, seenOf(want), seen)
+	require.Len(t, line.streams(), 4)
+}
+
+// eventsource-parser, the strictest there is, finds the same events wherever the
+// network splits the bytes.
+func TestNodeParserAtEverySplit(t *testing.T) {
+	s := start(t, words)
+	j := s.submit("words", nil)
+	s.until(j.ID, "succeeded")
+	a := s.ask("GET", j.Links["events"], nil)
+	require.Equal(t, http.StatusOK, a.Status)
+
+	var seen struct {
+		Events            []seenEvent
+		Comments, Retries int
+	}
+	require.NoError(t, json.Unmarshal(node(t, a.Body, "testdata/node/parser.mjs"), &seen))
+	require.Equal(t, seenOf(s.events(j.ID, "").rest()), seen.Events)
+	require.Equal(t, 1, seen.Retries)
+	require.Zero(t, seen.Comments)
+}
+
+// node runs a script with the bytes as its input and returns what it prints.
+func node(t *testing.T, stdin []byte, args ...string) []byte {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "node", args...)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(stdin), &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s", stderr.String())
+	return out
+}
