@@ -117,7 +117,7 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 		b.log = zap.NewNop()
 	}
 	for _, k := range opt.Kinds {
-		b.kinds[k.Name] = k.WithDefaults()
+		b.kinds[k.Name] = k
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
@@ -145,13 +145,8 @@ func (b *Broker) Close() error {
 	return err
 }
 
-// kind returns the rules of a kind; of one that is not served, the defaults.
-func (b *Broker) kind(name string) job.Kind {
-	if k, ok := b.kinds[name]; ok {
-		return k
-	}
-	return job.Kind{Name: name}.WithDefaults()
-}
+// kind returns the rules of a kind.
+func (b *Broker) kind(name string) job.Kind { return job.Rules(b.kinds, name) }
 
 // probe is the setting that Ready writes.
 const probe = "probe"

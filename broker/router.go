@@ -9,6 +9,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // Handler runs one attempt. Its context ends with the task's; an error fails the
@@ -16,22 +18,27 @@ import (
 type Handler func(ctx context.Context, t *Task) error
 
 // Work runs handler for the jobs of all kinds on Watermill's Router until ctx
-// ends, then hands back what is not done within grace.
-func (b *Broker) Work(ctx context.Context, grace time.Duration, handler Handler) error {
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: grace + time.Second}, logger{b.log})
+// ends, then for as long as Subscriber.Close allows.
+func (b *Broker) Work(ctx context.Context, finish, grace time.Duration, handler Handler) error {
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: finish + grace + time.Second}, logger{b.log})
 	if err != nil {
 		return fmt.Errorf("router: %w", err)
 	}
 	// Outermost first: leaveError sees what Recoverer makes of a panic. No Retry
 	// and no PoisonQueue here: they would hold the slot, or ack what failed.
 	router.AddMiddleware(leaveError, middleware.CorrelationID, middleware.Recoverer)
-	sub := b.Subscriber(grace)
+	sub := b.Subscriber(finish, grace)
+	served := 0
 	for kind := range b.kinds {
+		if kind == job.AnyKind {
+			continue
+		}
+		served++
 		router.AddConsumerHandler(kind, Topic(kind), sub, func(m *message.Message) error {
 			return handler(m.Context(), TaskOf(m))
 		})
 	}
-	if len(b.kinds) == 0 {
+	if served == 0 {
 		<-ctx.Done()
 		return nil
 	}

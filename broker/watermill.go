@@ -82,22 +82,26 @@ func TaskOf(m *message.Message) *Task {
 // them out. Ack means that the job succeeded, with what Task.Succeed left; Nack
 // that the attempt failed, with the error the Router's middleware left in the task.
 type Subscriber struct {
-	b     *Broker
-	grace time.Duration
+	b             *Broker
+	finish, grace time.Duration
 
-	mu     sync.Mutex // protects the start of goroutines against Close
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	mu        sync.Mutex // protects the start of goroutines against Close
+	taking    context.Context
+	stop      context.CancelFunc // ends taking
+	running   context.Context
+	interrupt context.CancelFunc // ends running
+	wg        sync.WaitGroup
 }
 
 var _ message.Subscriber = (*Subscriber)(nil)
 
-// Subscriber returns a Subscriber of jobs. Grace is how long a handler may go on
-// once its message's context has ended, before the job is taken from it.
-func (b *Broker) Subscriber(grace time.Duration) *Subscriber {
-	s := &Subscriber{b: b, grace: grace}
-	s.ctx, s.cancel = context.WithCancel(b.ctx)
+// Subscriber returns a Subscriber of jobs. On Close its handlers have finish to
+// end by themselves. Grace is how long a handler may go on once its message's
+// context has ended, for whatever reason, before the job is taken from it.
+func (b *Broker) Subscriber(finish, grace time.Duration) *Subscriber {
+	s := &Subscriber{b: b, finish: finish, grace: grace}
+	s.taking, s.stop = context.WithCancel(b.ctx)
+	s.running, s.interrupt = context.WithCancel(b.ctx)
 	return s
 }
 
@@ -110,31 +114,33 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
+	if s.taking.Err() != nil {
 		return nil, errors.New("the subscriber is closed")
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.ctx, cancel)
 	out := make(chan *message.Message)
 	s.wg.Go(func() {
 		defer close(out)
-		defer cancel()
-		defer stop()
 		s.serve(ctx, kind, out)
 	})
 	return out, nil
 }
 
-// serve claims jobs until ctx ends, and waits for those it handed out.
+// serve claims jobs until ctx or the taking ends, and waits for those it handed out.
 func (s *Subscriber) serve(ctx context.Context, kind string, out chan<- *message.Message) {
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.running, cancel)()
+	taking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.taking, cancel)()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	for {
-		id, err := s.b.queue.Take(ctx, kind)
+		id, err := s.b.queue.Take(taking, kind)
 		if err != nil {
 			return
 		}
-		tasks.Go(func() { s.run(ctx, id, out) })
+		tasks.Go(func() { s.run(running, id, out) })
 	}
 }
 
@@ -173,7 +179,7 @@ func (s *Subscriber) handOut(ctx context.Context, t *Task, out chan<- *message.M
 			ended = nil
 			late = time.After(s.grace)
 		case <-late:
-			return t.interrupted(context.Cause(mctx))
+			return t.abandoned(context.Cause(mctx))
 		}
 	}
 }
@@ -199,14 +205,21 @@ func (t *Task) message(ctx context.Context) *message.Message {
 // nacked returns how an attempt ends whose handler failed; cause is why its
 // context had ended, if it had.
 func (t *Task) nacked(cause error) func(context.Context) error {
-	if cause != nil {
-		return t.interrupted(cause)
-	}
 	err := t.err
-	if err == nil {
+	switch {
+	case cause != nil && !final(err):
+		return t.interrupted(cause)
+	case err == nil:
 		err = errors.New("the message was nacked")
 	}
 	return func(ctx context.Context) error { return t.fail(ctx, err) }
+}
+
+// final reports whether err says that the work must not be done again, whatever
+// ended the attempt.
+func final(err error) bool {
+	var p *job.Problem
+	return errors.As(err, &p) && !p.Retryable && !p.Is(job.ErrDraining) && !p.Is(job.ErrLeaseLost)
 }
 
 // interrupted returns how an attempt ends that was told to end.
@@ -216,6 +229,14 @@ func (t *Task) interrupted(cause error) func(context.Context) error {
 		return func(ctx context.Context) error { return t.fail(ctx, cause) } // fail knows of the cancel request
 	}
 	return t.back
+}
+
+// abandoned returns how an attempt ends whose handler did not return in time.
+func (t *Task) abandoned(cause error) func(context.Context) error {
+	if t.b.kind(t.Job.Kind).AtMostOnce {
+		cause = job.Problemf("outcome-unknown", "the worker was told to end (%v) and did not", cause)
+	}
+	return t.interrupted(cause)
 }
 
 // persist stores the end of an attempt, again and again while the store does not
@@ -240,13 +261,15 @@ func (s *Subscriber) persist(t *Task, settle func(context.Context) error) {
 // unstorable is the error of an attempt whose end the log cannot take.
 func unstorable(err error) *job.Problem { return job.Problemf("invalid-result", "%v", err) }
 
-// Close stops handing out, ends the contexts of the messages that are out, and
-// waits for their handlers or for the grace; what is unfinished then is queued
-// again, its attempt not used up.
+// Close stops handing out and waits for the handlers: for finish undisturbed, then
+// for grace with their contexts ended. What is unfinished then is queued again,
+// its attempt not used up.
 func (s *Subscriber) Close() error {
 	s.mu.Lock()
-	s.cancel()
+	s.stop()
 	s.mu.Unlock()
+	defer time.AfterFunc(s.finish, s.interrupt).Stop()
 	s.wg.Wait()
+	s.interrupt()
 	return nil
 }

@@ -32,7 +32,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		{"one id is one job", testSameID},
 		{"hostile kinds never reach the store", testHostile},
 		{"events are dense, in order, and end once", testLife},
-		{"many writers of one job are joined", testJoining},
+		{"many writers of one job leave no hole", testJoining},
 		{"a cursor is valid for its own event only", testCursors},
 		{"an attempt that lost its lease writes nothing", testOldHolder},
 		{"a failed attempt is followed by another", testRetry},
@@ -96,7 +96,7 @@ func (r *rig) submit(input string) job.ID {
 
 // attempts hands out the claimed jobs, until stop.
 func (r *rig) attempts() (next func() (*broker.Task, *message.Message), stop func()) {
-	sub := r.Subscriber(50 * time.Millisecond)
+	sub := r.Subscriber(0, 50*time.Millisecond)
 	ch, err := sub.Subscribe(r.t.Context(), broker.Topic(kind))
 	require.NoError(r.t, err)
 	next = func() (*broker.Task, *message.Message) {

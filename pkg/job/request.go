@@ -61,6 +61,21 @@ type Kind struct {
 	AtMostOnce  bool   // an attempt whose process died is not repeated: the work may have been done
 }
 
+// AnyKind is the name under which the rules stand of kinds that have none of their
+// own; without it those follow the defaults.
+const AnyKind = "*"
+
+// Rules returns the rules of the kind called name, out of those of kinds, with a
+// default in place of each zero.
+func Rules(kinds map[string]Kind, name string) Kind {
+	k, ok := kinds[name]
+	if !ok {
+		k = kinds[AnyKind]
+	}
+	k.Name = name
+	return k.WithDefaults()
+}
+
 // Backoff says how long a failed attempt waits for the next: First, doubled with
 // each attempt up to Max, and spread by ±20 % so that jobs that failed together do
 // not come back together.

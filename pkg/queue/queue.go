@@ -53,8 +53,7 @@ const (
 	running
 )
 
-// New returns a Queue for these kinds; a job of any other kind follows the
-// defaults.
+// New returns a Queue that follows the rules of these kinds.
 func New(kinds ...job.Kind) *Queue {
 	q := &Queue{rules: map[string]job.Kind{}, lines: map[string]*line{}, items: map[job.ID]*item{}}
 	for _, k := range kinds {
@@ -67,7 +66,7 @@ func New(kinds ...job.Kind) *Queue {
 func (q *Queue) line(kind string) *line {
 	l := q.lines[kind]
 	if l == nil {
-		k := q.rules[kind].WithDefaults()
+		k := job.Rules(q.rules, kind)
 		l = &line{limit: k.Concurrency, cap: k.QueueLimit, wake: make(chan struct{}, 1)}
 		l.ready.less, l.later.less = byPriority, byTime
 		l.timer = time.AfterFunc(time.Hour, func() { q.ripen(l) })

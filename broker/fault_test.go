@@ -1,0 +1,370 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/queue"
+)
+
+// hook is a store whose publishes go through a function first.
+type hook struct {
+	store
+	onPublish func(next func(done func(uint64, error)), done func(uint64, error))
+}
+
+func (h *hook) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
+	next := func(done func(uint64, error)) { h.store.publish(subject, fence, data, done) }
+	if h.onPublish == nil {
+		next(done)
+		return
+	}
+	h.onPublish(next, done)
+}
+
+const testKind = "k"
+
+// node opens a Broker on a store that others may use as well.
+func node(t *testing.T, s store) *Broker {
+	t.Helper()
+	k := job.Kind{Name: testKind, Concurrency: 100, Backoff: job.Backoff{First: 1, Max: 1}}
+	q := queue.New(k)
+	b, err := open(t.Context(), s, Options{Kinds: []job.Kind{k}, Queue: q, Folds: []func(*job.Commit){q.Fold}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+// shared is a store that many brokers close, and the test outlives.
+type shared struct{ store }
+
+func (shared) close() {}
+
+func newShared(t *testing.T) store {
+	m := newMemory()
+	t.Cleanup(m.close)
+	return shared{m}
+}
+
+func submitTo(t *testing.T, b *Broker) job.ID {
+	t.Helper()
+	id := job.NewID()
+	_, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind, Input: []byte("in")})
+	require.NoError(t, err)
+	return id
+}
+
+func claimFrom(t *testing.T, b *Broker, id job.ID) *Task {
+	t.Helper()
+	task, err := b.claim(t.Context(), id)
+	require.NoError(t, err)
+	t.Cleanup(task.end)
+	return task
+}
+
+// typesOf returns the types of a job's events; it fails unless seq is dense.
+func typesOf(t *testing.T, b *Broker, id job.ID) (types []job.Type) {
+	t.Helper()
+	events, err := b.History(t.Context(), id, job.Cursor{})
+	require.NoError(t, err)
+	for i, e := range events {
+		require.EqualValues(t, i+1, e.Seq)
+		types = append(types, e.Type)
+	}
+	return types
+}
+
+func progress() job.Record { return job.Record{Type: job.Progress} }
+
+func TestJoinedWhileInFlight(t *testing.T) {
+	h := &hook{store: newShared(t)}
+	b := node(t, h)
+	task := claimFrom(t, b, submitTo(t, b))
+	release := make(chan struct{})
+	var published int
+	h.onPublish = func(next func(func(uint64, error)), done func(uint64, error)) {
+		published++ // under the broker's lock
+		go func() { <-release; next(done) }()
+	}
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() { require.NoError(t, task.Append(t.Context(), progress())) })
+	}
+	require.Eventually(t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(task.e.pending) == 99
+	}, 10*time.Second, time.Millisecond)
+	close(release)
+	wg.Wait()
+	require.Equal(t, 2, published, "99 events that came while one was in flight are one message")
+	require.Len(t, typesOf(t, b, task.Job.ID), 102)
+}
+
+// A publish that was stored but whose answer was lost is refused when it is
+// repeated: the broker must know its own message again.
+func TestOwnMessageFound(t *testing.T) {
+	h := &hook{store: newShared(t)}
+	b := node(t, h)
+	h.onPublish = func(next func(func(uint64, error)), done func(uint64, error)) {
+		next(func(uint64, error) { next(done) }) // the answer is lost, the same bytes go again
+	}
+	id := submitTo(t, b)
+	task := claimFrom(t, b, id)
+	require.NoError(t, task.Append(t.Context(), progress(), progress()))
+	require.NoError(t, task.succeed(t.Context()))
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.Progress, job.Progress, job.Succeeded}, typesOf(t, b, id))
+}
+
+// follow makes b know a job that another node stored, as its tail would.
+func follow(t *testing.T, b *Broker, id job.ID) *entry {
+	t.Helper()
+	e := b.entry(testKind, id, "")
+	err := b.append(t.Context(), e, &write{propose: func(j *job.Job) ([]job.Record, bool) { return nil, !j.Exists() }})
+	require.ErrorIs(t, err, job.ErrLeaseLost)
+	require.True(t, e.job.Exists())
+	return e
+}
+
+func TestCancelAdopted(t *testing.T) {
+	s := newShared(t)
+	a, b := node(t, s), node(t, s)
+	id := submitTo(t, a)
+	task := claimFrom(t, a, id)
+	follow(t, b, id)
+	_, err := b.Cancel(t.Context(), id, "b", "")
+	require.NoError(t, err)
+	require.NoError(t, task.Append(t.Context(), progress()), "a cancel request came between: the lease still holds")
+	<-task.ctx.Done()
+	require.ErrorIs(t, context.Cause(task.ctx), ErrCanceled)
+	require.NoError(t, task.fail(t.Context(), fmt.Errorf("stopped")))
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.CancelRequested, job.Progress, job.Canceled}, typesOf(t, a, id))
+}
+
+func TestOneLeaseTwoReplicas(t *testing.T) {
+	s := newShared(t)
+	a, b := node(t, s), node(t, s)
+	id := submitTo(t, a)
+	ta := claimFrom(t, a, id)
+	e := follow(t, b, id)
+	tb := &Task{b: b, e: e, lease: ta.lease, cancel: func(error) {}, Job: ta.Job}
+	var wg sync.WaitGroup
+	for _, task := range []*Task{ta, tb} {
+		wg.Go(func() {
+			for range 200 {
+				require.NoError(t, task.Append(t.Context(), progress()))
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, tb.succeed(t.Context()))
+	require.ErrorIs(t, ta.succeed(t.Context()), job.ErrLeaseLost)
+	require.Len(t, typesOf(t, b, id), 403)
+}
+
+// Whoever claimed later owns the job: what the earlier holder says is neither
+// stored nor seen, whatever it does not know yet.
+func TestZombie(t *testing.T) {
+	s := newShared(t)
+	a, b := node(t, s), node(t, s)
+	id := submitTo(t, a)
+	zombie := claimFrom(t, a, id)
+	e := follow(t, b, id)
+	b.void(e) // b's janitor thinks that a is gone
+	now := claimFrom(t, b, id)
+	require.Equal(t, 2, now.Job.Attempt)
+	require.ErrorIs(t, zombie.Append(t.Context(), progress()), job.ErrLeaseLost)
+	require.ErrorIs(t, zombie.succeed(t.Context()), job.ErrLeaseLost)
+	<-zombie.ctx.Done()
+	require.NoError(t, now.succeed(t.Context()))
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.Queued, job.Running, job.Succeeded}, typesOf(t, b, id))
+}
+
+// Two nodes, answers lost and refusals made up, cancels from both: every job is
+// dense, ends once, and looks the same from everywhere.
+func TestFaults(t *testing.T) {
+	s := newShared(t)
+	var mu sync.Mutex
+	rnd := rand.New(rand.NewPCG(1, 2))
+	chance := func(p float64) bool { mu.Lock(); defer mu.Unlock(); return rnd.Float64() < p }
+	flaky := func(next func(func(uint64, error)), done func(uint64, error)) {
+		switch {
+		case chance(0.1): // stored, answer lost, sent again
+			next(func(uint64, error) { next(done) })
+		case chance(0.05): // delayed
+			time.AfterFunc(time.Duration(rand.IntN(int(5*time.Millisecond))), func() { next(done) })
+		default:
+			next(done)
+		}
+	}
+	nodes := []*Broker{node(t, &hook{s, flaky}), node(t, &hook{s, flaky})}
+	var wg sync.WaitGroup
+	var ids []job.ID
+	for i := range 300 {
+		home, away := nodes[i%2], nodes[1-i%2]
+		id := submitTo(t, home)
+		ids = append(ids, id)
+		wg.Go(func() {
+			task, err := home.claim(t.Context(), id)
+			if err != nil {
+				return // canceled before
+			}
+			defer task.end()
+			for range 5 {
+				if err := task.Append(t.Context(), progress()); err != nil {
+					require.ErrorIs(t, err, job.ErrLeaseLost)
+				}
+			}
+			if err := task.succeed(t.Context()); err != nil {
+				require.ErrorIs(t, err, job.ErrLeaseLost)
+			}
+		})
+		if chance(0.3) {
+			wg.Go(func() {
+				away.entry(testKind, id, "")
+				_, _ = away.Cancel(t.Context(), id, "", "")
+			})
+		}
+	}
+	wg.Wait()
+	for _, id := range ids {
+		types := typesOf(t, nodes[0], id)
+		require.Equal(t, job.Queued, types[0])
+		for i, typ := range types {
+			require.Equal(t, i == len(types)-1, typ.Terminal(), "%s: %v", id, types)
+		}
+	}
+}
+
+// crash is a store that dies at its n-th call, before or after the call was done.
+type crash struct {
+	store
+	mu    sync.Mutex
+	left  int
+	after bool
+}
+
+// step reports whether the call is done, and whether its caller hears of it.
+func (c *crash) step() (do, tell bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left--
+	return c.left > 0 || c.left == 0 && c.after, c.left > 0
+}
+
+func (c *crash) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
+	do, tell := c.step()
+	switch {
+	case tell:
+		c.store.publish(subject, fence, data, done)
+		return
+	case do:
+		c.store.publish(subject, fence, data, func(uint64, error) {})
+	}
+	go done(0, errClosed)
+}
+
+func (c *crash) put(ctx context.Context, name string, data []byte, ttl time.Duration) error {
+	do, tell := c.step()
+	if !do {
+		return errClosed
+	}
+	if err := c.store.put(ctx, name, data, ttl); err != nil || tell {
+		return err
+	}
+	return errClosed
+}
+
+func (c *crash) purge(ctx context.Context, below uint64) error {
+	do, tell := c.step()
+	if !do {
+		return errClosed
+	}
+	if err := c.store.purge(ctx, below); err != nil || tell {
+		return err
+	}
+	return errClosed
+}
+
+// TestCrashAtEveryStep ends the process before and after each step of two jobs'
+// lives, one of them with an archive in parts, and starts another on the store.
+func TestCrashAtEveryStep(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		for n := 1; ; n++ {
+			done := false
+			t.Run(fmt.Sprintf("step %d after %v", n, after), func(t *testing.T) { done = crashAt(t, n, after) })
+			if done {
+				break
+			}
+			require.Less(t, n, 100)
+		}
+	}
+}
+
+// crashAt reports whether all was done before the crash came.
+func crashAt(t *testing.T, n int, after bool) (finished bool) {
+	s := newShared(t)
+	c := &crash{store: s, left: n, after: after}
+	b := node(t, c)
+	large := make([]byte, partSize)
+	acked := map[job.ID]job.Status{}
+	for i := range 2 {
+		id := job.NewID()
+		if _, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind, Input: []byte("in")}); err != nil {
+			break
+		}
+		acked[id] = job.StatusQueued
+		task, err := b.claim(t.Context(), id)
+		if err != nil {
+			break
+		}
+		for range i * 2 {
+			_ = task.Attach(t.Context(), large)
+		}
+		if task.succeed(t.Context()) == nil {
+			acked[id] = job.StatusSucceeded
+		}
+		task.end()
+		b.archiveOver()
+	}
+	b.archiveOver()
+	b.purgeBehind()
+	c.mu.Lock()
+	finished = c.left > 0
+	c.mu.Unlock()
+	b.mu.Lock()
+	b.stop()
+	b.mu.Unlock()
+
+	next := node(t, s)
+	for id, status := range acked {
+		j, err := next.Job(t.Context(), id)
+		require.NoError(t, err)
+		if status == job.StatusSucceeded {
+			require.Equal(t, status, j.Status)
+		}
+		types := typesOf(t, next, id)
+		for i, typ := range types {
+			require.Equal(t, typ.Terminal(), i == len(types)-1 && j.Status.Over(), "%v", types)
+		}
+		if !j.Status.Over() {
+			task := claimFrom(t, next, id)
+			require.NoError(t, task.succeed(t.Context()))
+		}
+	}
+	next.archiveOver()
+	next.purgeBehind()
+	for id := range acked {
+		require.Eventually(t, func() bool { return next.Archived(id) }, 10*time.Second, time.Millisecond)
+		types := typesOf(t, next, id)
+		require.Equal(t, job.Succeeded, types[len(types)-1])
+	}
+	return finished
+}
