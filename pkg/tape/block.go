@@ -37,26 +37,27 @@ const (
 	endPart  = "\n\n"
 )
 
-// AppendFrame appends the event to b as one SSE frame.
+// AppendFrame appends the event to b as one SSE frame, whatever is in it: a line
+// break would end the frame and begin one of the worker's making. JSON has them
+// only between its tokens, where a space means the same.
 func AppendFrame(b []byte, e *job.Event) []byte {
 	b = append(b, idPart...)
 	b = e.Cursor().Append(b)
 	b = append(b, typePart...)
-	b = appendLine(b, func(b []byte) []byte { return append(b, e.Type...) })
+	at := len(b)
+	b = append(b, e.Type...)
+	oneLine(b[at:])
 	b = append(b, dataPart...)
-	b = appendLine(b, e.AppendJSON)
+	at = len(b)
+	b = e.AppendJSON(b)
+	oneLine(b[at:])
 	return append(b, endPart...)
 }
 
-// appendLine appends what more does, on one line whatever is in it: a line break
-// would end the frame and begin one of the worker's making. JSON has them only
-// between its tokens, where a space means the same.
-func appendLine(b []byte, more func([]byte) []byte) []byte {
-	start := len(b)
-	b = more(b)
-	blank(b[start:], '\n')
-	blank(b[start:], '\r')
-	return b
+// oneLine makes one line of b.
+func oneLine(b []byte) {
+	blank(b, '\n')
+	blank(b, '\r')
 }
 
 func blank(b []byte, c byte) {
@@ -66,7 +67,7 @@ func blank(b []byte, c byte) {
 	}
 }
 
-// frameRoom is what a frame takes beside its data and twice its type.
+// frameRoom is about what a frame takes beside its data.
 const frameRoom = 256
 
 // room is about the number of bytes that the events' frames take.

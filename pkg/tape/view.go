@@ -1,7 +1,7 @@
 package tape
 
 import (
-	"bytes"
+	"iter"
 	"slices"
 	"sort"
 	"sync/atomic"
@@ -13,7 +13,7 @@ import (
 // Mark is a place in a tape between two events: where a reader stands. It finds
 // its bytes without a search and means nothing on another tape.
 type Mark struct {
-	offset int64 // in all the bytes the tape ever had
+	offset int64 // among all the bytes the tape ever had
 	cursor job.Cursor
 }
 
@@ -21,30 +21,27 @@ type Mark struct {
 func (m Mark) Cursor() job.Cursor { return m.cursor }
 
 const (
-	markEvery = 4 << 10 // bytes: a search reads no more of the tape, and the marks take less than 1 % of it
+	markEvery = 4 << 10 // bytes: a search parses a few dozen events, and the marks take less than 1 %
 	markSize  = int(unsafe.Sizeof(Mark{}))
 )
 
-// view is a tape between two appends. It never changes, so that to read it takes
-// no lock: the next view's bytes lie behind its own, or in another array.
+// view is a tape between two appends. It never changes, so that reading it takes
+// no lock: what the next view has more lies behind its slices, in the same arrays
+// or in others.
 type view struct {
 	bytes []byte // frames
 	first Mark   // before them
 	head  Mark   // behind them
-	marks []Mark // between them, one after each markEvery bytes
+	marks []Mark // some between them, markEvery bytes or one event apart
 	end   bool   // the last event of the job is there
 
 	next atomic.Pointer[chan struct{}] // closed when there is a newer view; nil: nobody waits
 }
 
-// extend returns the view with the events behind it. They are written behind the
-// slices that readers of v hold, where there is room.
+// extend returns the view with events behind it.
 func (v *view) extend(events []job.Event) *view {
 	n := &view{bytes: slices.Grow(v.bytes, room(events)), first: v.first, head: v.head, marks: v.marks}
-	marked := n.first.offset
-	if len(n.marks) > 0 {
-		marked = n.marks[len(n.marks)-1].offset
-	}
+	marked := v.mark(len(v.marks)).offset
 	for i := range events {
 		n.bytes = AppendFrame(n.bytes, &events[i])
 		n.head = Mark{offset: n.first.offset + int64(len(n.bytes)), cursor: events[i].Cursor()}
@@ -57,46 +54,55 @@ func (v *view) extend(events []job.Event) *view {
 	return n
 }
 
-// trim returns the view with no more than keep bytes of its newest events, but
-// with the newest in any case, in an array of its own: the old one goes when the
-// last reader has written its slice of it.
-func (v *view) trim(keep int64) *view {
-	from := v.head.offset - keep
-	start := v.walk(v.before(from), func(at, next Mark) bool { return at.offset < from && next.offset < v.head.offset })
-	i, _ := slices.BinarySearchFunc(v.marks, start.offset+1, byOffset)
+// trim returns the view with half a budget of its newest events, but with the
+// newest in any case, in an array that has room for the other half. The old array
+// goes when the last reader has written its slice of it.
+func (v *view) trim(budget int) *view {
+	from := v.head.offset - int64(max(budget/2, 1)) // before the head, or the newest would go too
+	first := v.before(from)
+	for next := range v.behind(first) {
+		if first.offset >= from || next == v.head {
+			break
+		}
+		first = next
+	}
+	kept := v.bytes[first.offset-v.first.offset:]
 	return &view{
-		bytes: bytes.Clone(v.bytes[start.offset-v.first.offset:]),
-		first: start, head: v.head, end: v.end,
-		marks: slices.Clone(v.marks[i:]),
+		bytes: append(make([]byte, 0, max(budget, len(kept))), kept...),
+		first: first,
+		head:  v.head,
+		marks: slices.Clone(v.marks[v.upTo(first.offset):]),
+		end:   v.end,
 	}
 }
 
 // block returns the events behind m, which has some, and the place behind them.
 func (v *view) block(m Mark) (Block, Mark) {
-	next := v.head
-	if limit := m.offset + MaxBlock; next.offset > limit {
-		next = v.before(limit)
-		if next.offset < m.offset {
-			next = m
+	last := v.head
+	if limit := m.offset + MaxBlock; last.offset > limit {
+		last = v.before(limit)
+		if last.offset < m.offset {
+			last = m
 		}
-		next = v.walk(next, func(at, next Mark) bool { return next.offset <= limit || at == m })
+		for next := range v.behind(last) {
+			if next.offset > limit && last != m {
+				break
+			}
+			last = next
+		}
 	}
-	from, to := m.offset-v.first.offset, next.offset-v.first.offset
-	return Block{Bytes: v.bytes[from:to:to], Last: next.cursor, End: v.end && next == v.head}, next
+	from, to := m.offset-v.first.offset, last.offset-v.first.offset
+	return Block{Bytes: v.bytes[from:to:to], Last: last.cursor, End: v.end && last == v.head}, last
 }
 
 // seek returns the mark behind the event that the cursor names.
 func (v *view) seek(after job.Cursor) (Mark, error) {
+	m := v.head
 	switch {
 	case after.Seq < v.first.cursor.Seq:
 		return Mark{}, ErrOvertaken
-	case after.Seq > v.head.cursor.Seq:
-		return Mark{}, job.ErrCursor
-	}
-	m := v.head
-	if after.Seq < m.cursor.Seq {
-		i := sort.Search(len(v.marks), func(i int) bool { return v.marks[i].cursor.Seq > after.Seq })
-		m = v.walk(v.mark(i), func(_, next Mark) bool { return next.cursor.Seq <= after.Seq })
+	case after.Seq < m.cursor.Seq:
+		m = v.event(after.Seq)
 	}
 	if m.cursor != after && !(m.cursor.Start() && after.Start()) {
 		return Mark{}, job.ErrCursor
@@ -104,34 +110,47 @@ func (v *view) seek(after job.Cursor) (Mark, error) {
 	return m, nil
 }
 
-func byOffset(m Mark, offset int64) int { return int(m.offset - offset) }
-
-// before returns the last mark that is not behind offset.
-func (v *view) before(offset int64) Mark {
-	i, _ := slices.BinarySearchFunc(v.marks, offset+1, byOffset)
-	return v.mark(i)
-}
-
-// mark returns the mark before the i-th, counting from the first of all.
-func (v *view) mark(i int) Mark {
-	if i == 0 {
-		return v.first
-	}
-	return v.marks[i-1]
-}
-
-// walk goes from mark to mark, event by event, as long as more says so.
-func (v *view) walk(m Mark, more func(at, next Mark) bool) Mark {
-	for m.offset < v.head.offset {
-		f, n := cut(v.bytes[m.offset-v.first.offset:])
-		next := Mark{offset: m.offset + int64(n), cursor: job.Cursor{Seq: m.cursor.Seq + 1}}
-		if !more(m, next) {
+// event returns the mark behind the event with the given seq, which is not before
+// the first mark.
+func (v *view) event(seq uint64) Mark {
+	m := v.mark(sort.Search(len(v.marks), func(i int) bool { return v.marks[i].cursor.Seq > seq }))
+	for next := range v.behind(m) {
+		if next.cursor.Seq > seq {
 			break
 		}
-		next.cursor, _ = job.ParseCursor(f.ID)
 		m = next
 	}
 	return m
+}
+
+// behind returns the marks behind m, one for each event.
+func (v *view) behind(m Mark) iter.Seq[Mark] {
+	return func(yield func(Mark) bool) {
+		for m.offset < v.head.offset {
+			f, n := cut(v.bytes[m.offset-v.first.offset:])
+			m.offset += int64(n)
+			m.cursor, _ = job.ParseCursor(f.ID) // ours
+			if !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// before returns the last mark kept that is not behind offset.
+func (v *view) before(offset int64) Mark { return v.mark(v.upTo(offset)) }
+
+// upTo returns how many of v.marks are not behind offset.
+func (v *view) upTo(offset int64) int {
+	return sort.Search(len(v.marks), func(i int) bool { return v.marks[i].offset > offset })
+}
+
+// mark returns the n-th mark, counting from the first of all.
+func (v *view) mark(n int) Mark {
+	if n == 0 {
+		return v.first
+	}
+	return v.marks[n-1]
 }
 
 // closed is the channel of those who need not wait.
@@ -150,7 +169,7 @@ func (v *view) wait() <-chan struct{} {
 	return *v.next.Load()
 }
 
-// wake closes that channel. Who asks for it afterwards gets one that is closed.
+// wake closes that channel. Who asks for it from now on gets one that is closed.
 func (v *view) wake() {
 	if c := v.next.Swap(&closed); c != nil {
 		close(*c)
