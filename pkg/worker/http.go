@@ -1,0 +1,219 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// HTTP sends the input of each job to a URL, with the input's Content-Type and the
+// job's id and attempt as Millstream-Job, Millstream-Attempt and Idempotency-Key.
+//
+// A 2xx answer of any media type is the result, byte for byte. One of
+// text/event-stream or NDJSON (application/x-ndjson, application/jsonl) is relayed
+// as it comes: foreign names of events are kept. Redirects are not followed: the
+// input goes to the host that the configuration names and to no other.
+//
+// Unless Idempotent, the request is sent once. If there is no telling what became
+// of it, the job fails with outcome-unknown. What is tried again in any case: a
+// connection that did not come about, and an answer of 429 or 503.
+type HTTP struct {
+	URL        string
+	Method     string            // "" is POST
+	Headers    map[string]string // of the request; the job's own win
+	Idempotent bool              // the upstream may be asked any number of times
+	Client     *http.Client      // nil is a plain one
+}
+
+const (
+	// quoted is how much of a refusal an error quotes: what a person reads.
+	quoted = 2 << 10
+
+	// maxRetryAfter is the longest wait an upstream may ask for: its job would
+	// be forgotten later on.
+	maxRetryAfter = 24 * time.Hour
+)
+
+// Of the two plain clients the second uses each connection once: to write to one
+// that the upstream has just closed is to not know whether it was read.
+var pooled, single = plainClient(false), plainClient(true)
+
+func plainClient(once bool) *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DisableKeepAlives = once
+	return &http.Client{Transport: t}
+}
+
+// Func returns the Func that asks the URL.
+func (h HTTP) Func() Func { return h.run }
+
+func (h HTTP) run(ctx context.Context, t *Task) (any, error) {
+	var wire wire
+	req, err := h.request(httptrace.WithClientTrace(ctx, wire.trace()), t)
+	if err != nil {
+		t.log.Error("request cannot be made", zap.Error(err))
+		return nil, job.Problemf("upstream-failed", "the request could not be made")
+	}
+	resp, err := h.client().Do(req)
+	if err != nil {
+		return nil, h.failed(t, err, wire.untouched())
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return nil, h.refused(resp)
+	}
+	v, err := answer(t, resp)
+	if err != nil {
+		return nil, h.failed(t, err, false)
+	}
+	s := settled{value: v}
+	if !h.Idempotent {
+		s.lost = job.Problemf("outcome-unknown", "the upstream has answered, but the answer could not be stored")
+	}
+	return s, nil
+}
+
+func (h HTTP) request(ctx context.Context, t *Task) (*http.Request, error) {
+	method := h.Method
+	if method == "" {
+		method = http.MethodPost
+	}
+	var body io.Reader = bytes.NewReader(t.Input())
+	if !h.Idempotent {
+		body = struct{ io.Reader }{body} // a body that the transport cannot send again by itself
+	}
+	req, err := http.NewRequestWithContext(ctx, method, h.URL, body)
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = int64(len(t.Input()))
+	if t.InputType() != "" {
+		req.Header.Set("Content-Type", t.InputType())
+	}
+	req.Header.Set("User-Agent", "millstream")
+	req.Header.Set("Accept-Encoding", "identity") // the result is the bytes as they come
+	for name, value := range h.Headers {
+		req.Header.Set(name, value)
+	}
+	if host := req.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	req.Header.Set("Millstream-Job", string(t.ID()))
+	req.Header.Set("Millstream-Attempt", strconv.Itoa(t.Attempt()))
+	req.Header.Set("Idempotency-Key", string(t.ID()))
+	return req, nil
+}
+
+func (h HTTP) client() *http.Client {
+	c := single
+	switch {
+	case h.Client != nil:
+		c = h.Client
+	case h.Idempotent:
+		c = pooled
+	}
+	client := *c
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client
+}
+
+// wire knows how far a request has come.
+type wire struct{ asked, got atomic.Bool }
+
+func (w *wire) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn: func(string) { w.asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { w.got.Store(true) },
+	}
+}
+
+// untouched reports whether the upstream has surely seen nothing of the request: a
+// connection was asked for and none was had.
+func (w *wire) untouched() bool { return w.asked.Load() && !w.got.Load() }
+
+// failed is the error of a request that was not answered, or not to the end. What
+// the network says about it names addresses, so that goes to the log.
+func (h HTTP) failed(t *Task, err error, untouched bool) error {
+	var p *job.Problem
+	if errors.As(err, &p) && !p.Retryable {
+		return err
+	}
+	t.log.Warn("upstream failed", zap.Bool("sent", !untouched), zap.Error(err))
+	switch {
+	case untouched:
+		p = job.Problemf("upstream-failed", "the upstream could not be reached")
+	case h.Idempotent:
+		p = job.Problemf("upstream-failed", "the upstream did not answer to the end")
+	default:
+		return job.Problemf("outcome-unknown", "the request was sent, but the upstream did not answer to the end")
+	}
+	p.Retryable = true
+	return p
+}
+
+// refused is the error of an answer that is not a success.
+func (h HTTP) refused(resp *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, quoted)) // a refusal cut short is still one
+	p := job.Problemf("upstream-status", "the upstream answered %s", resp.Status)
+	if text = bytes.TrimSpace(text); len(text) > 0 {
+		p.Detail += ": " + strings.ToValidUTF8(string(text), "\uFFFD")
+	}
+	switch code := resp.StatusCode; {
+	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
+		p.Retryable = true
+	default:
+		p.Retryable = h.Idempotent && code >= 500
+	}
+	if p.Retryable {
+		p.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	}
+	return p
+}
+
+// retryAfter reads a Retry-After header (RFC 9110, 10.2.3): seconds or a date.
+func retryAfter(s string, now time.Time) time.Duration {
+	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
+		return min(time.Duration(n)*time.Second, maxRetryAfter)
+	}
+	if at, err := http.ParseTime(s); err == nil {
+		return min(max(0, at.Sub(now)), maxRetryAfter)
+	}
+	return 0
+}
+
+// answer makes a successful answer the attempt's result.
+func answer(t *Task, resp *http.Response) (any, error) {
+	if c := resp.Header.Get("Content-Encoding"); c != "" && !strings.EqualFold(c, "identity") {
+		return nil, job.Problemf("invalid-result", "the upstream's answer is encoded as %.64q, which it was asked not to do", c)
+	}
+	contentType := resp.Header.Get("Content-Type")
+	mediaType, _, _ := mime.ParseMediaType(contentType)
+	switch mediaType {
+	case "text/event-stream":
+		return t.relayStream(resp.Body)
+	case "application/x-ndjson", "application/jsonl":
+		return t.relayLines(resp.Body, contentType)
+	}
+	w := t.NewResult(contentType)
+	n, err := io.Copy(w, resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	if n == 0 && contentType == "" {
+		return nil, nil
+	}
+	return w, nil
+}

@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+const (
+	// storeTimeout is how long the store may take for one call once the attempt
+	// has been ended: as long as a lease lives, then the job is lost anyway.
+	storeTimeout = 30 * time.Second
+
+	// lastWords is how long an attempt may talk after it has been told to end: as
+	// long as a command has before it is killed.
+	lastWords = defaultGrace
+
+	// forever stands for no time at all: there is nothing to wait for.
+	forever = time.Duration(math.MaxInt64)
+)
+
+var errStoreSilent = func() error {
+	p := job.Problemf("storage-unavailable", "the store did not answer for %s", storeTimeout)
+	p.Retryable = true
+	return p
+}()
+
+// pace stores what comes, until the outbox is closed and empty, or the store
+// refuses.
+func (o *outbox) pace() {
+	defer close(o.done)
+	for {
+		batch, wait, more := o.poll(time.Now())
+		switch {
+		case len(batch) > 0:
+			o.store(batch)
+		case !more:
+			return
+		default:
+			o.sleep(wait)
+		}
+	}
+}
+
+// poll returns what is to be stored now, or else how long to wait for more, and
+// whether there can be any.
+func (o *outbox) poll(now time.Time) (batch []*item, wait time.Duration, more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	wait = o.ripen(now)
+	gap := o.next.Sub(now)
+	switch {
+	case o.err != nil:
+		return nil, 0, false
+	case len(o.queue) == 0:
+		return nil, wait, !o.closed
+	case gap <= 0 || o.closed:
+		return o.take(), 0, true
+	}
+	return o.takeFull(), min(wait, gap), true
+}
+
+// ripen moves to the queue what was held until now, and returns how long until
+// the next will be due.
+func (o *outbox) ripen(now time.Time) time.Duration {
+	wait := forever
+	if rest := incomplete(o.partial); len(o.partial) > rest {
+		if left := o.due.Sub(now); left > 0 {
+			wait = left
+		} else {
+			o.flushPartial(rest)
+		}
+	}
+	if o.meter.held != nil {
+		if left := o.meter.due.Sub(now); left > 0 {
+			wait = min(wait, left)
+		} else {
+			o.flushProgress()
+		}
+	}
+	return wait
+}
+
+// sleep waits for a nudge, or for d.
+func (o *outbox) sleep(d time.Duration) {
+	if d == forever {
+		<-o.wake
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-o.wake:
+	case <-timer.C:
+	}
+}
+
+// store stores the items, in as many messages as they need.
+func (o *outbox) store(items []*item) {
+	recs := make([]job.Record, len(items))
+	paced := 0
+	for i, it := range items {
+		recs[i] = job.Record{Type: it.typ, Data: o.encode(it)}
+		if !it.full {
+			paced++
+		}
+	}
+	for len(recs) > 0 {
+		n := batchLen(recs)
+		err := o.call(func(ctx context.Context) error { return o.sink.Append(ctx, recs[:n]...) })
+		if err != nil {
+			return
+		}
+		recs = recs[n:]
+	}
+	o.count(paced)
+}
+
+// batchLen returns how many of the records make one message.
+func batchLen(recs []job.Record) int {
+	size := 0
+	for i := range recs {
+		size += len(recs[i].Data)
+		if i > 0 && size > maxBatch {
+			return i
+		}
+	}
+	return len(recs)
+}
+
+// count takes note of what the job has used, and of when the next batch may go
+// after one of n events.
+func (o *outbox) count(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events, o.bytes = o.sink.Used()
+	now := time.Now()
+	if o.next.Before(now) {
+		o.next = now
+	}
+	o.next = o.next.Add(time.Duration(n) * o.interval(now))
+}
+
+// interval returns the time that one event has to last. In the first half of the
+// budget that is none. Then the rest of it is spread over the rest of the
+// attempt's time; from it comes off what full pieces of text may need, which do
+// not wait, and half of what is left as long as another attempt may need it.
+func (o *outbox) interval(now time.Time) time.Duration {
+	if o.events < o.lim.Events/2 {
+		return 0
+	}
+	rest := o.lim.Events - o.events
+	pieces := int(2 * max(0, o.lim.Bytes-o.bytes) / int64(o.chunk)) // two in a row fill more than one
+	rest -= min(pieces, rest/2)
+	if !o.last {
+		rest /= 2
+	}
+	return max(o.until.Sub(now), time.Second) / time.Duration(max(rest, 1))
+}
+
+// call calls the store. The first error is the last call: it ends the attempt,
+// and all that talk for it get it too.
+func (o *outbox) call(f func(context.Context) error) error {
+	o.gate <- struct{}{}
+	defer func() { <-o.gate }()
+	ctx, cancel := o.storing()
+	defer cancel()
+	err := f(ctx)
+	if ctx.Err() != nil && err != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		o.stop(err)
+	}
+	return err
+}
+
+// storing returns the context of one call of the store: an attempt that is ended
+// still stores what it said, but does not wait for the store for ever.
+func (o *outbox) storing() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(o.ctx))
+	stop := context.AfterFunc(o.ctx, func() {
+		timer := time.NewTimer(storeTimeout)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(errStoreSilent)
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// stop is what becomes of the attempt when the store has refused.
+func (o *outbox) stop(err error) {
+	o.mu.Lock()
+	if o.err == nil {
+		o.err = err
+	}
+	o.moved.Broadcast()
+	o.mu.Unlock()
+	o.nudge()
+	o.fail(err)
+}

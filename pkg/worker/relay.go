@@ -1,0 +1,164 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// event is what a foreign program says, as one line of JSON:
+//
+//	{"type":"job.progress","data":{"progress":42,"total":100,"message":"…"}}
+//	{"type":"job.output","data":{"chunk":"…","encoding":"base64"}}
+//	{"type":"job.log","data":{"stream":"…","line":"…"}}
+//	{"type":"page.done","data":…}
+//
+// Those, and no other members. The first three go the way of Task.Progress, Write
+// and Log; any other name is the program's own, as with Task.Emit. Where the
+// program's result is not its output, a line of type "result" has it as data.
+type event struct {
+	Type job.Type
+	Data json.RawMessage
+}
+
+// resultType is the type of the line that has the result.
+const resultType job.Type = "result"
+
+// envelope is how much longer than its data a line may be.
+const envelope = 1 << 10
+
+// parseEvent reads one line. It accepts what a worker may write, and nothing else.
+func parseEvent(line []byte) (event, error) {
+	var e event
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields() // a line of something else that has a "type" too would lose the rest
+	if err := d.Decode(&e); err != nil {
+		return event{}, fmt.Errorf("is not an event: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return event{}, errors.New("is not an event: there is more behind it")
+	}
+	if e.Data == nil {
+		e.Data = json.RawMessage("{}")
+	}
+	switch {
+	case e.Type == job.Progress, e.Type == job.Output, e.Type == job.Log:
+		return e, nil
+	case !job.ValidType(e.Type) || e.Type.Reserved():
+		return event{}, fmt.Errorf("has type %q, which a worker may not write", clip(string(e.Type), maxStream))
+	}
+	return e, nil
+}
+
+// relay says what e says. An error of bad data is a badEvent.
+func (t *Task) relay(e event) error {
+	switch e.Type {
+	case job.Progress:
+		return t.relayProgress(e.Data)
+	case job.Output:
+		return t.relayOutput(e.Data)
+	case job.Log:
+		return t.relayLog(e.Data)
+	}
+	if err := t.Emit(string(e.Type), e.Data); !errors.Is(err, job.ErrTooLarge) {
+		return err
+	}
+	return nil // a job.log said so
+}
+
+// badEvent is the error of an event that lacks what its type needs.
+type badEvent string
+
+func (b badEvent) Error() string { return string(b) }
+
+func (t *Task) relayProgress(data []byte) error {
+	var d struct {
+		Progress *float64
+		Total    float64
+		Message  string
+	}
+	if err := json.Unmarshal(data, &d); err != nil || d.Progress == nil {
+		return badEvent("has no data that job.progress could have")
+	}
+	t.Progress(*d.Progress, d.Total, d.Message)
+	return nil
+}
+
+func (t *Task) relayOutput(data []byte) error {
+	var d struct{ Chunk, Encoding *string }
+	if err := json.Unmarshal(data, &d); err != nil || d.Chunk == nil {
+		return badEvent("has no data that job.output could have")
+	}
+	chunk := []byte(*d.Chunk)
+	if d.Encoding != nil {
+		var err error
+		if chunk, err = base64.StdEncoding.DecodeString(*d.Chunk); err != nil || *d.Encoding != "base64" {
+			return badEvent("has a chunk that is not base64")
+		}
+	}
+	_, err := t.Write(chunk)
+	return err
+}
+
+func (t *Task) relayLog(data []byte) error {
+	d := struct {
+		Stream string
+		Line   *string
+	}{Stream: "log"}
+	if err := json.Unmarshal(data, &d); err != nil || d.Line == nil {
+		return badEvent("has no data that job.log could have")
+	}
+	t.Log(d.Stream, *d.Line)
+	return nil
+}
+
+// reader relays the events of a stream of lines.
+type reader struct {
+	t      *Task
+	name    string          // of the stream, for people
+	results bool            // a line of type "result" is the result, not an event
+	result  json.RawMessage // of the last such line
+	lines   int
+	long    bool // the line was too long and is not over yet
+}
+
+// read relays all events of r. A line that is none is left out, which a job.log
+// says: one bad line does not undo an hour of work.
+func (s *reader) read(r io.Reader) error {
+	return eachLine(r, s.t.lim.Event+envelope, func(line []byte, more bool) error {
+		wasLong := s.long
+		if s.long = more; wasLong {
+			return nil
+		}
+		s.lines++
+		if more {
+			s.t.say("line %d of %s is longer than an event may be and was left out", s.lines, s.name)
+			return nil
+		}
+		return s.line(line)
+	})
+}
+
+func (s *reader) line(line []byte) error {
+	if len(bytes.TrimSpace(line)) == 0 {
+		return nil
+	}
+	e, err := parseEvent(line)
+	if err == nil && e.Type == resultType && s.results {
+		s.result = e.Data
+		return nil
+	}
+	if err == nil {
+		err = s.t.relay(e)
+		if !errors.As(err, new(badEvent)) {
+			return err
+		}
+	}
+	s.t.say("line %d of %s %v; it was left out", s.lines, s.name, err)
+	return nil
+}

@@ -1,0 +1,133 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Limits bound what one job may take. A zero stands for the default.
+type Limits struct {
+	Events       int     // of a job, all its attempts together: from half of it on they are paced
+	Bytes        int64   // of a job's events: more output is cut
+	Event        int     // bytes of one event's data
+	ProgressRate float64 // job.progress a second
+	Result       int64   // bytes of a result
+}
+
+// DefaultLimits are the limits of an attempt, each with its reason.
+var DefaultLimits = Limits{
+	Events:       10_000,    // what a page can still show
+	Bytes:        64 << 20,  // a job is not a file transfer
+	Event:        256 << 10, // four of them fit a NATS message with its default limit
+	ProgressRate: 10,        // faster than an eye
+	Result:       1 << 30,   // a tenth of the store: one runaway command does not fill it
+}
+
+// Options say how an attempt runs.
+type Options struct {
+	Limits Limits
+	Log    *zap.Logger // what clients must not see: stacks, paths; nil: nowhere
+}
+
+func (o Options) withDefaults() Options {
+	set(&o.Limits.Events, DefaultLimits.Events)
+	set(&o.Limits.Bytes, DefaultLimits.Bytes)
+	set(&o.Limits.Event, DefaultLimits.Event)
+	set(&o.Limits.ProgressRate, DefaultLimits.ProgressRate)
+	set(&o.Limits.Result, DefaultLimits.Result)
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o
+}
+
+func set[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Run runs fn as one attempt and returns when all it said is stored. The error of
+// an attempt that ctx or the timeout ended is the cause of that: whatever such a
+// function returns, it did not finish. If it says that it must not be repeated (a
+// *job.Problem that is not Retryable), the error is both.
+func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) {
+	opt = opt.withDefaults()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	timeout := a.timeout()
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, timedOut(timeout))
+	defer cancel()
+
+	t := newTask(ctx, fail, a, opt)
+	v, err := t.call(ctx, fn)
+	ended := context.Cause(ctx)
+	s, stands := v.(settled)
+	if stands {
+		v, ended = s.value, nil
+	}
+	if cerr := t.out.close(); cerr != nil {
+		ended, err = cerr, errors.Join(err, s.lost)
+	}
+	if ended != nil {
+		return Outcome{}, interrupted(err, ended)
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	return t.outcome(v)
+}
+
+// settled is a result that stands even if the attempt's time ran out meanwhile,
+// because the work may not be done a second time.
+type settled struct {
+	value any
+	lost  error // what the attempt comes to if its events cannot be stored; nil: that is no worse than usual
+}
+
+func (a *Attempt) timeout() time.Duration {
+	if q := a.Job.Request; q != nil && q.Timeout > 0 {
+		return q.Timeout
+	}
+	return job.DefaultTimeout
+}
+
+func timedOut(after time.Duration) error {
+	p := job.Problemf("attempt-timeout", "the attempt took longer than %s", after)
+	p.Retryable = true
+	return p
+}
+
+// interrupted returns the error of an attempt that was ended from outside.
+func interrupted(err, cause error) error {
+	var p *job.Problem
+	if errors.Is(err, cause) || !errors.As(err, &p) || p.Retryable {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", p, cause)
+}
+
+// call calls fn; a panic ends the attempt, not the process.
+func (t *Task) call(ctx context.Context, fn Func) (v any, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.log.Error("worker panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			v, err = nil, panicked(r)
+		}
+	}()
+	return fn(ctx, t)
+}
+
+func panicked(value any) error {
+	p := job.Problemf("worker-panic", "panic: %.1000v", fmt.Sprint(value))
+	p.Retryable = true
+	return p
+}
