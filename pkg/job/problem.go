@@ -91,6 +91,7 @@ var Titles = map[string]string{
 	"job-failed":            "The job failed",
 	"job-canceled":          "The job was canceled",
 	"in-progress":           "The first request with this key is still being stored",
+	"precondition-failed":   "The representation is not the one that was named",
 	"too-large":             "The body is larger than allowed",
 	"unsupported-type":      "The media type is not accepted here",
 	"wrong-host":            "The Host header does not name this server",

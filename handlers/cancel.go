@@ -1,0 +1,70 @@
+package handlers
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+)
+
+const (
+	maxCancelBody = 4 << 10 // of a body that holds one sentence
+	maxReason     = 1 << 10
+)
+
+// cancel answers POST /v1/jobs/{id}/cancel: the job, canceled if it was queued,
+// unchanged if it was over, and with 202 if its worker is being told.
+func (a *API) cancel(c *gin.Context) error {
+	reason, err := cancelReason(c)
+	if err != nil {
+		return err
+	}
+	j, err := a.lookup(c)
+	if err != nil {
+		return err
+	}
+	if !j.Status.Over() {
+		if j, err = a.Store.Cancel(c.Request.Context(), j.ID, anonymous, reason); err != nil {
+			return orNoJob(err)
+		}
+	}
+	if j.Status.Over() {
+		return a.sendJob(c, http.StatusOK, &j, "")
+	}
+	c.Header("Retry-After", pollAfter)
+	return a.sendJob(c, http.StatusAccepted, &j, "")
+}
+
+// cancelReason reads the body, which may be left out.
+func cancelReason(c *gin.Context) (string, error) {
+	if c.Request.ContentLength == 0 {
+		return "", nil
+	}
+	if err := needJSON(c); err != nil {
+		return "", err
+	}
+	doc, err := body(c, maxCancelBody)
+	if err != nil || len(doc) == 0 {
+		return "", err
+	}
+	if err := checkJSON(doc); err != nil {
+		return "", err
+	}
+	return parseReason(doc)
+}
+
+func parseReason(doc []byte) (reason string, err error) {
+	var members map[string]json.RawMessage // a map, as the fields of a struct match any case
+	if json.Unmarshal(doc, &members) != nil {
+		return "", invalid("", "The body must be an object.")
+	}
+	for name, raw := range members {
+		switch {
+		case name != "reason":
+			return "", invalid("/"+escape(name), "is not known")
+		case json.Unmarshal(raw, &reason) != nil || len(reason) > maxReason:
+			return "", invalid("/reason", "must be a string of at most %d bytes", maxReason)
+		}
+	}
+	return reason, nil
+}

@@ -1,0 +1,113 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/tape"
+)
+
+// latest is the cursor of those who want a snapshot and what comes after it.
+const latest = "latest"
+
+// place is where a request wants to read on.
+type place struct {
+	cursor job.Cursor
+	latest bool
+	bad    bool // what it named is no cursor
+}
+
+// nowhere is the cursor of no event of any job: who comes back with it is told to
+// start over. It is the id of what is said to somebody whose own cursor was not
+// one, before anything else could be said.
+var nowhere = job.Cursor{Seq: math.MaxUint64}
+
+// placeOf reads the request's cursor. The header wins, as EventSource repeats its
+// URL for ever; the other names of the query are those of its polyfills.
+func placeOf(h http.Header, q url.Values) place {
+	text := h.Get("Last-Event-ID")
+	if text == "" {
+		text = first(q, "after", "lastEventId", "last_event_id")
+		if text == latest {
+			return place{latest: true}
+		}
+	}
+	if text == "" {
+		return place{}
+	}
+	c, err := job.ParseCursor(text)
+	if err != nil {
+		return place{bad: true, cursor: nowhere}
+	}
+	return place{cursor: c}
+}
+
+func first(q url.Values, names ...string) string {
+	for _, n := range names {
+		if v := q.Get(n); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// start is a reader at the place a request named.
+type start struct {
+	tape.Reader
+	reset string // why the client has to start over; "": it has not
+}
+
+// openAt opens the job's events at the place, or at the first if it is not one of
+// this job's.
+func (a *API) openAt(ctx context.Context, j *job.Job, at place) (start, error) {
+	if at.latest {
+		r, err := a.Hub.Open(ctx, j.ID, j.Cursor)
+		return start{r, reasonLatest}, err
+	}
+	if !at.bad {
+		r, err := a.Hub.Open(ctx, j.ID, at.cursor)
+		if !errors.Is(err, job.ErrCursor) {
+			return start{r, ""}, err
+		}
+	}
+	r, err := a.Hub.Open(ctx, j.ID, job.Cursor{})
+	return start{r, reasonCursor}, err
+}
+
+// Why a client has to start over.
+const (
+	reasonLatest = "latest" // it asked to
+	reasonCursor = "cursor" // its cursor names no event that is kept
+)
+
+// resetData is the data of stream.reset.
+type resetData struct {
+	Reason string         `json:"reason"`
+	First  *string        `json:"first"` // id of the first event that is kept; null: not looked up
+	Job    representation `json:"job"`
+}
+
+// reset returns the event that tells a reader to start over from a snapshot of
+// the job. Its id is the place that what follows begins at.
+func (a *API) reset(j *job.Job, reason string, first *string, at job.Cursor) (job.Event, error) {
+	data, err := encode(resetData{reason, first, a.represent(j)})
+	return aside(j, job.StreamReset, at, data), err
+}
+
+// beginning returns the place before the first event of the job that is kept.
+func beginning(j *job.Job) job.Cursor {
+	return job.Cursor{Place: job.Place{Epoch: j.Cursor.Epoch}}
+}
+
+// aside returns an event for one reader, which is not in the log.
+func aside(j *job.Job, t job.Type, at job.Cursor, data json.RawMessage) job.Event {
+	return job.Event{Job: j.ID, Place: at.Place, Record: job.Record{
+		Seq: at.Seq, Type: t, Attempt: j.Attempt, Time: time.Now(), Data: data,
+	}}
+}

@@ -1,0 +1,89 @@
+package handlers
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/sse"
+)
+
+// The representations of a job's events.
+const (
+	sseType    = sse.ContentType
+	ndjsonType = "application/x-ndjson"
+)
+
+// events answers GET /v1/jobs/{id}/events: those after the client's cursor, then
+// the rest as they happen, until the last one.
+func (a *API) events(c *gin.Context) error {
+	if strings.EqualFold(c.GetHeader("Upgrade"), "websocket") {
+		return job.Problemf("invalid-request", "WebSocket is not supported by this version; %s is.", sseType)
+	}
+	query := c.Request.URL.Query()
+	format, err := formatOf(c.Request.Header, query)
+	if err != nil {
+		return err
+	}
+	r := reading{format: format, place: placeOf(c.Request.Header, query), types: typesOf(query)}
+	j, err := a.lookup(c)
+	switch {
+	case err != nil:
+		return a.refuse(c, &job.Job{ID: job.ID(c.Param("id"))}, r, err)
+	case format == jsonType:
+		return a.page(c, &j, r, query)
+	case j.Status.Over() && r.place.cursor == j.Cursor:
+		return sendNothing(c, http.StatusNoContent) // an EventSource stops coming back
+	}
+	return a.stream(c, &j, r)
+}
+
+// reading is what a request wants to read, and how.
+type reading struct {
+	format string // media type
+	place  place
+	types  filter
+}
+
+// formatOf returns the media type to answer with. What accepts none of them gets
+// a stream: curl and EventSource polyfills say little.
+func formatOf(h http.Header, q url.Values) (string, error) {
+	switch f := q.Get("format"); f {
+	case "":
+		return negotiate(h, sseType, jsonType, ndjsonType), nil
+	case "sse":
+		return sseType, nil
+	case "json":
+		return jsonType, nil
+	case "ndjson":
+		return ndjsonType, nil
+	default:
+		return "", job.Problemf("invalid-request", "format: must be sse, json or ndjson")
+	}
+}
+
+// filter is the set of types that a reader wants; nil: all.
+type filter map[string]bool
+
+// typesOf reads types=a,b, however often it is there.
+func typesOf(q url.Values) filter {
+	var f filter
+	for t := range strings.SplitSeq(strings.Join(q["types"], ","), ",") {
+		if t = strings.TrimSpace(t); t != "" {
+			if f == nil {
+				f = filter{}
+			}
+			f[t] = true
+		}
+	}
+	return f
+}
+
+// passes reports whether events of the type are wanted. The last one always is:
+// without it a reader would wait for ever.
+func (f filter) passes(t string) bool {
+	return f == nil || f[t] || job.Type(t).Terminal()
+}

@@ -1,0 +1,140 @@
+// Package handlers is the HTTP face of Millstream: one file for each route, and
+// the only place that knows status codes. It declares the few things it needs of
+// the others and is handed them.
+//
+//	request → logged (log.go) → guarded (guard.go) → authenticated (auth.go)
+//	    POST a job    submit.go, raw.go → body.go → strict.go → options.go → schema.go
+//	                  → Log.Submit → 202, 200 (wait.go) or a stream
+//	    its events    events.go → cursor.go → stream.go or page.go
+//	an error anywhere → error.go → a problem document
+package handlers
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/access"
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/tape"
+)
+
+// Log is what the routes write to, and where results are read. Its errors are
+// *job.Problem where a client may see them.
+type Log interface {
+	// Submit stores a new job; it is stored when Submit returns.
+	Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error)
+	// Cancel asks for the job's end and returns it as it stands afterwards. A job
+	// that is over comes back unchanged.
+	Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error)
+	// Result returns the bytes of the result of a job that succeeded.
+	Result(ctx context.Context, j job.Job) (io.ReadSeekCloser, error)
+	// Ready returns nil if a write would be stored now.
+	Ready(ctx context.Context) error
+}
+
+// Jobs is where jobs are looked up. It is told of an event before Hub shows it to
+// a reader, so that who waits for an event finds its job changed.
+type Jobs interface {
+	Job(ctx context.Context, id job.ID) (job.Job, error) // job.ErrNotFound
+}
+
+// Queue is what waits for a worker.
+type Queue interface {
+	Position(id job.ID) (ahead int, ok bool)
+	Depth(kind string) (queued, running int)
+}
+
+// Hub is where events are read. Events that are there already come from its
+// readers before an idle channel that has fired is looked at.
+type Hub interface {
+	Open(ctx context.Context, id job.ID, after job.Cursor) (tape.Reader, error) // job.ErrCursor, job.ErrNotFound
+}
+
+// Tokens signs and checks read tokens.
+type Tokens interface {
+	Mint(id job.ID, owner string, expires time.Time) string
+	Verify(token string) (access.Claims, error)
+}
+
+// API holds what the routes share. All of it is required but Hosts and Origins.
+type API struct {
+	Store  Log
+	Jobs   Jobs
+	Queue  Queue
+	Hub    Hub
+	Tokens Tokens
+	Kinds  map[string]job.Kind
+	Log    *zap.Logger
+
+	Heartbeat time.Duration // silence on a stream after which it says that it lives
+	Body      int64         // bytes of a request's body
+	Streams   int           // open at once; more are told to come back
+	Hosts     []string      // Host headers served beside localhost and addresses of this machine
+	Origins   []string      // web pages that may call the API from elsewhere
+
+	hosts   map[string]bool
+	origins map[string]bool
+	cross   *http.CrossOriginProtection
+	kinds   map[string]*kind
+	schemas chan struct{} // a slot for each input that may be checked at once
+	open    atomic.Int64  // streams
+}
+
+// Handler returns the API as one handler. It fails on a kind whose schema does
+// not compile and on an origin that is none.
+func (a *API) Handler() (http.Handler, error) {
+	if err := a.compile(); err != nil {
+		return nil, err
+	}
+	if err := a.admit(); err != nil {
+		return nil, err
+	}
+	r := gin.New()
+	r.HandleMethodNotAllowed = true
+	r.RedirectTrailingSlash = false // who follows a redirected stream comes back to the wrong place
+	r.RedirectFixedPath = false
+	if err := r.SetTrustedProxies(nil); err != nil {
+		return nil, err
+	}
+	r.Use(a.logged, a.recovered, a.guarded)
+	r.NoRoute(a.handle(noRoute))
+	r.NoMethod(a.handle(noMethod))
+	a.Routes(r)
+	return r, nil
+}
+
+// Routes registers every route, so this is the table of contents of the package.
+func (a *API) Routes(r gin.IRouter) {
+	get(r, "/livez", a.handle(a.livez))              // health.go
+	get(r, "/readyz", a.handle(a.readyz))            // health.go
+	get(r, "/problems/:name", a.handle(problemPage)) // problems.go
+
+	v1 := r.Group("/v1", a.handle(a.authenticated))
+	v1.POST("/jobs", a.handle(a.submit))              // submit.go
+	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))     // raw.go
+	get(v1, "/jobs/:id", a.handle(a.job))             // job.go
+	get(v1, "/jobs/:id/events", a.handle(a.events))   // events.go
+	get(v1, "/jobs/:id/result", a.handle(a.result))   // result.go
+	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))   // cancel.go
+	get(v1, "/kinds", a.handle(a.listKinds))          // kinds.go
+	get(v1, "/kinds/:kind", a.handle(a.describeKind)) // kinds.go
+}
+
+// get registers a route that is read: with HEAD, which probes and link checkers
+// send and Gin does not add by itself.
+func get(r gin.IRouter, path string, route gin.HandlerFunc) {
+	r.GET(path, route)
+	r.HEAD(path, route)
+}
+
+func noRoute(*gin.Context) error { return job.Problemf("not-found", "There is no such path.") }
+
+func noMethod(c *gin.Context) error {
+	return job.Problemf("method-not-allowed", "It has %s.", c.Writer.Header().Get("Allow"))
+}

@@ -1,0 +1,97 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// errNoJob is the one answer for a job that never was, is no more, or is
+// somebody else's.
+var errNoJob = job.Problemf("not-found", "There is no job with this id that you may read.")
+
+// job answers GET /v1/jobs/{id}: the job now, or with Prefer: wait=n as soon as
+// it has changed.
+func (a *API) job(c *gin.Context) error {
+	j, err := a.lookup(c)
+	if err != nil {
+		return err
+	}
+	body, err := encode(a.represent(&j))
+	if err != nil {
+		return err
+	}
+	p := preferencesOf(c.Request.Header)
+	if p.waits {
+		p.applied(c, false)
+		if old := c.GetHeader("If-None-Match"); old == "" || matches(old, etag(body)) {
+			j = a.awaitChange(c, j, p.wait)
+			if body, err = encode(a.represent(&j)); err != nil {
+				return err
+			}
+		}
+	}
+	private(c)
+	tag := etag(body)
+	c.Header("ETag", tag)
+	if matches(c.GetHeader("If-None-Match"), tag) {
+		return sendNothing(c, http.StatusNotModified)
+	}
+	return send(c, http.StatusOK, jsonType, body)
+}
+
+// matches reports whether a list of entity tags has the tag, by weak comparison
+// (RFC 9110 13.1.2).
+func matches(list, tag string) bool {
+	for t := range strings.SplitSeq(list, ",") {
+		t = strings.TrimSpace(t)
+		if t == "*" || strings.TrimPrefix(t, "W/") == tag {
+			return true
+		}
+	}
+	return false
+}
+
+// lookup returns the job that the request names, if it may read it. What cannot
+// be an id goes no further.
+func (a *API) lookup(c *gin.Context) (job.Job, error) {
+	id := c.Param("id")
+	claims, limited := claimsOf(c)
+	if !job.ValidID(id) || limited && string(claims.Job) != id {
+		return job.Job{}, errNoJob
+	}
+	j, err := a.find(c.Request.Context(), job.ID(id))
+	if err == nil && limited && claims.Owner != j.Owner {
+		err = errNoJob
+	}
+	if err != nil {
+		return job.Job{}, err
+	}
+	return j, nil
+}
+
+// find returns a job that is still kept.
+func (a *API) find(ctx context.Context, id job.ID) (job.Job, error) {
+	j, err := a.Jobs.Job(ctx, id)
+	if err != nil {
+		return job.Job{}, orNoJob(err)
+	}
+	if j.Expired(time.Now()) {
+		return job.Job{}, errNoJob
+	}
+	return j, nil
+}
+
+// orNoJob returns err, but every "not found" in the same words.
+func orNoJob(err error) error {
+	if errors.Is(err, job.ErrNotFound) {
+		return errNoJob
+	}
+	return err
+}

@@ -1,0 +1,190 @@
+package handlers
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Limits of what a submit may ask for.
+const (
+	maxTags      = 16                 // enough to search by, too few to store things in
+	maxTag       = 64                 // bytes, as for the names of kinds
+	maxAttempts  = 100                // with the longest backoff a day and more
+	minRetention = time.Second        // the store counts in seconds
+	maxRetention = 7 * 24 * time.Hour // as long as a read token lives
+)
+
+// known are the options of this release, by their names in a body and in a query.
+var known = []string{"tags", "priority", "max_attempts", "timeout", "retention"}
+
+// unserved are the options that clients may know from the contract. To ignore one
+// would be to promise what is not kept.
+var unserved = []string{"key", "run_at", "delay", "start_timeout", "deadline", "cancel_on_disconnect", "webhook"}
+
+// options are what a submit asks for beside the kind and the input.
+type options struct {
+	tags      []string
+	priority  job.Priority
+	attempts  int
+	timeout   time.Duration
+	retention time.Duration
+}
+
+// setJSON sets an option from a member of a body.
+func (o *options) setJSON(name string, raw json.RawMessage) error {
+	if string(raw) == "null" {
+		return nil // as the job shows what was not asked for
+	}
+	pointer := "/" + name
+	switch name {
+	case "tags":
+		if json.Unmarshal(raw, &o.tags) != nil {
+			return invalid(pointer, "must be an array of strings")
+		}
+		return nil
+	case "max_attempts":
+		if json.Unmarshal(raw, &o.attempts) != nil || o.attempts == 0 {
+			return invalid(pointer, "must be a number from 1 to %d", maxAttempts)
+		}
+		return nil
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return invalid(pointer, "must be a string")
+	}
+	return o.setText(name, text)
+}
+
+// setText sets an option from its text, as queries, headers and most members of
+// a body have it.
+func (o *options) setText(name, text string) (err error) {
+	pointer := "/" + name
+	switch name {
+	case "tags":
+		o.tags = append(o.tags, text)
+	case "max_attempts":
+		if o.attempts, err = strconv.Atoi(text); err != nil || o.attempts == 0 {
+			return invalid(pointer, "must be a number from 1 to %d", maxAttempts)
+		}
+	case "priority":
+		o.priority, err = parsePriority(pointer, text)
+	case "timeout":
+		o.timeout, err = parseDuration(pointer, text)
+	case "retention":
+		o.retention, err = parseDuration(pointer, text)
+	}
+	return err
+}
+
+func parsePriority(pointer, text string) (job.Priority, error) {
+	for _, p := range []job.Priority{job.Low, job.Normal, job.High} {
+		if p.String() == text {
+			return p, nil
+		}
+	}
+	return 0, invalid(pointer, "must be low, normal or high")
+}
+
+func parseDuration(pointer, text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, invalid(pointer, "must be a duration such as 90s, 10m or 1h30m")
+	}
+	return d, nil
+}
+
+// setQuery sets the options that a query holds.
+func (o *options) setQuery(q url.Values) error {
+	for name, values := range q {
+		switch {
+		case name == "access_token":
+			continue
+		case name == "tag":
+			name = "tags"
+		case slices.Contains(unserved, name):
+			return notServed("/" + name)
+		case !slices.Contains(known, name):
+			return job.Problemf("invalid-request", "There is no option %q.", name)
+		}
+		for _, v := range values {
+			if err := o.setText(name, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// setHeader sets the options that are headers: Millstream-Max-Attempts for
+// max_attempts, and Millstream-Tags once for each tag.
+func (o *options) setHeader(h http.Header) error {
+	for _, name := range unserved {
+		if h.Get(headerOf(name)) != "" {
+			return notServed("/" + name)
+		}
+	}
+	for _, name := range known {
+		for _, v := range h.Values(headerOf(name)) {
+			if err := o.setText(name, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func headerOf(option string) string { return "Millstream-" + strings.ReplaceAll(option, "_", "-") }
+
+func notServed(pointer string) *job.Problem {
+	return invalid(pointer, "is not supported by this version")
+}
+
+// request returns the request to store, with the kind's rules where the options
+// do not say.
+func (o *options) request(k *kind) (*job.Request, error) {
+	if err := o.check(k); err != nil {
+		return nil, err
+	}
+	r := &job.Request{
+		Kind: k.Name, Owner: anonymous, Tags: o.tags, Priority: o.priority,
+		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention,
+	}
+	if r.MaxAttempts == 0 {
+		r.MaxAttempts = k.MaxAttempts
+	}
+	if r.Timeout == 0 {
+		r.Timeout = k.Timeout
+	}
+	if r.Retention == 0 {
+		r.Retention = k.Retention
+	}
+	return r, nil
+}
+
+func (o *options) check(k *kind) error {
+	longest := max(maxRetention, k.Retention)
+	switch {
+	case o.attempts < 0 || o.attempts > maxAttempts:
+		return invalid("/max_attempts", "must be a number from 1 to %d", maxAttempts)
+	case o.timeout > k.Timeout:
+		return invalid("/timeout", "must be at most %s, the kind's", k.Timeout)
+	case o.retention != 0 && o.retention < minRetention || o.retention > longest:
+		return invalid("/retention", "must be from %s to %s", minRetention, longest)
+	case len(o.tags) > maxTags:
+		return invalid("/tags", "must be at most %d", maxTags)
+	}
+	for i, tag := range o.tags {
+		if tag == "" || len(tag) > maxTag || strings.ContainsFunc(tag, unicode.IsControl) {
+			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes without control characters", maxTag)
+		}
+	}
+	return nil
+}

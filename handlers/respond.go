@@ -1,0 +1,118 @@
+package handlers
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+const jsonType = "application/json"
+
+// send answers with a body that is ready, or only its headers to a HEAD.
+func send(c *gin.Context, status int, contentType string, body []byte) error {
+	c.Header("Content-Type", contentType)
+	c.Header("Content-Length", strconv.Itoa(len(body)))
+	c.Status(status)
+	if c.Request.Method == http.MethodHead {
+		c.Writer.WriteHeaderNow()
+		return nil
+	}
+	_, err := newWriter(c).Write(body)
+	return err
+}
+
+// sendNothing answers with headers only.
+func sendNothing(c *gin.Context, status int) error {
+	c.Status(status)
+	c.Writer.WriteHeaderNow()
+	return nil
+}
+
+// encode returns v as JSON on one line. Unlike json.Marshal it leaves <, > and &
+// as they are, so that a worker's JSON is shown as it was stored.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+}
+
+const (
+	writeTimeout = 5 * time.Second // for a piece; who takes longer reconnects and resumes
+	piece        = 64 << 10        // so that whoever takes 13 kB a second is served
+	rearm        = time.Second     // setting the deadline costs as much as a small write
+)
+
+// errReaderGone is the error of a write to somebody who left or stalled.
+var errReaderGone = errors.New("the reader is gone")
+
+// writer writes an answer to a reader that must keep taking it.
+type writer struct {
+	gin.ResponseWriter                          // counts the bytes
+	control            *http.ResponseController // of the writer below: Gin's own hides what Flush returns
+	http2              bool
+	armed              time.Time
+}
+
+func newWriter(c *gin.Context) *writer {
+	return &writer{ResponseWriter: c.Writer, control: controller(c), http2: c.Request.ProtoMajor == 2}
+}
+
+// controller returns what sets the connection's deadlines.
+func controller(c *gin.Context) *http.ResponseController {
+	var w http.ResponseWriter = c.Writer
+	if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+		w = u.Unwrap()
+	}
+	return http.NewResponseController(w)
+}
+
+// Write writes b, in one piece unless it is a large one.
+func (w *writer) Write(b []byte) (n int, err error) {
+	for more := true; more; more = n < len(b) {
+		w.arm()
+		wrote, err := w.ResponseWriter.Write(b[n:min(len(b), n+piece)])
+		n += wrote
+		if err != nil {
+			return n, fmt.Errorf("%w: %w", errReaderGone, err)
+		}
+	}
+	w.disarm()
+	return n, nil
+}
+
+// Flush sends what was written, with the headers if they are not sent yet.
+func (w *writer) Flush() error {
+	w.arm()
+	w.WriteHeaderNow()
+	if err := w.control.Flush(); err != nil {
+		return fmt.Errorf("%w: %w", errReaderGone, err)
+	}
+	w.disarm()
+	return nil
+}
+
+func (w *writer) arm() {
+	if now := time.Now(); now.Sub(w.armed) >= rearm {
+		w.armed = now
+		_ = w.control.SetWriteDeadline(now.Add(writeTimeout)) // a server without deadlines still serves
+	}
+}
+
+// disarm takes the deadline back on HTTP/2, where passing it ends the stream even
+// while there is nothing to write.
+func (w *writer) disarm() {
+	if w.http2 {
+		w.armed = time.Time{}
+		_ = w.control.SetWriteDeadline(time.Time{})
+	}
+}

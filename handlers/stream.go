@@ -1,0 +1,240 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/sse"
+	"github.com/millstream/millstream/pkg/tape"
+)
+
+// stream answers with the events as a stream.
+func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
+	s := a.newStream(c, j, r)
+	if c.Request.Method == http.MethodHead {
+		s.header()
+		return sendNothing(c, http.StatusOK)
+	}
+	leave, ok := a.enter()
+	if !ok {
+		return a.refuse(c, j, r, a.busy())
+	}
+	defer leave()
+	ctx, cancel := whileValid(c)
+	defer cancel()
+	from, err := a.openAt(ctx, j, r.place)
+	if err != nil {
+		return a.refuse(c, j, r, orNoJob(err))
+	}
+	defer from.Close()
+	return s.run(ctx, from)
+}
+
+// streamNew answers the submit of a job with its events from the first. Its
+// caller holds a place among the streams.
+func (a *API) streamNew(c *gin.Context, j *job.Job) error {
+	r := reading{format: sseType}
+	from, err := a.openAt(c.Request.Context(), j, r.place)
+	if err != nil {
+		return a.newStream(c, j, r).turnAway(r.place, err) // the job is stored: no status may say that it is not
+	}
+	defer from.Close()
+	return a.newStream(c, j, r).run(c.Request.Context(), from)
+}
+
+// whileValid returns the request's context, which ends when its token does.
+func whileValid(c *gin.Context) (context.Context, context.CancelFunc) {
+	ctx := c.Request.Context()
+	if claims, ok := claimsOf(c); ok {
+		return context.WithDeadlineCause(ctx, claims.Expires, errTokenEnd)
+	}
+	return context.WithCancel(ctx)
+}
+
+// session is one reader of a job's events, on Server-Sent Events or NDJSON. It
+// has no queue: while the reader is slow, nothing is read for it.
+type session struct {
+	*writer
+	api   *API
+	job   *job.Job
+	lines bool // NDJSON
+	types filter
+
+	reset  string     // why the reader has yet to be told to start over; "": it need not be
+	at     job.Cursor // behind the last event that the reader got or was spared
+	spared bool       // the last one was not sent: the reader does not know at
+	silent *time.Timer
+}
+
+func (a *API) newStream(c *gin.Context, j *job.Job, r reading) *session {
+	return &session{
+		writer: newWriter(c), api: a, job: j, lines: r.format == ndjsonType,
+		types: r.types, at: r.place.cursor,
+	}
+}
+
+func (s *session) header() {
+	h := s.Header()
+	h.Set("Content-Type", sseType)
+	if s.lines {
+		h.Set("Content-Type", ndjsonType)
+	}
+	h.Set("Cache-Control", "no-store, no-transform") // a proxy that compresses holds events back
+	h.Set("X-Accel-Buffering", "no")                 // so does nginx unless told
+}
+
+// run writes events until the last one, or until the reader, its token or the
+// server is gone.
+func (s *session) run(ctx context.Context, from start) error {
+	s.silent = time.NewTimer(s.api.Heartbeat)
+	defer s.silent.Stop()
+	if err := s.begin(from.reset); err != nil {
+		return err
+	}
+	for {
+		b, err := from.Next(ctx, s.silent.C)
+		switch {
+		case err != nil:
+			return s.finish(ctx, err)
+		case len(b.Bytes) == 0:
+			err = s.beat()
+		default:
+			err = s.write(b)
+		}
+		if err != nil || b.End {
+			return err
+		}
+	}
+}
+
+// begin sends the headers at once: who waits for the first event must know that
+// the stream stands.
+func (s *session) begin(reset string) error {
+	s.header()
+	var b []byte
+	if !s.lines {
+		b = sse.AppendRetry(b, between(minRetry, firstRetry))
+	}
+	var err error
+	switch s.reset = reset; reset {
+	case reasonLatest:
+		b, err = s.appendReset(b, nil, s.job.Cursor)
+	case reasonCursor:
+		s.at = nowhere // until it is told, it must come back to be told
+	}
+	if err != nil {
+		return err
+	}
+	return s.send(b)
+}
+
+// write sends the block's events, all in one write.
+func (s *session) write(b tape.Block) error {
+	out, err := s.encode(b)
+	if err != nil {
+		return err
+	}
+	s.at = b.Last
+	if len(out) > 0 {
+		return s.send(out)
+	}
+	select { // a reader that is spared all events still hears that the stream lives
+	case <-s.silent.C:
+		return s.beat()
+	default:
+		return nil
+	}
+}
+
+// encode returns what the reader gets of a block: on a plain stream its own bytes.
+func (s *session) encode(b tape.Block) (out []byte, err error) {
+	if s.reset != "" {
+		id := firstID(b)
+		if out, err = s.appendReset(nil, &id, beginning(s.job)); err != nil {
+			return nil, err
+		}
+	}
+	if s.types == nil && !s.lines {
+		if out == nil {
+			return b.Bytes, nil
+		}
+		return append(out, b.Bytes...), nil
+	}
+	for f := range b.Events() {
+		if s.spared = !s.types.passes(f.Type); !s.spared {
+			out = s.appendFrame(out, f)
+		}
+	}
+	return out, nil
+}
+
+func firstID(b tape.Block) string {
+	for f := range b.Events() {
+		return f.ID
+	}
+	return ""
+}
+
+func (s *session) appendFrame(b []byte, f tape.Frame) []byte {
+	if s.lines {
+		return append(append(b, f.JSON...), '\n')
+	}
+	return sse.AppendEvent(b, f.ID, f.Type, f.JSON)
+}
+
+func (s *session) appendEvent(b []byte, e *job.Event) []byte {
+	if s.lines {
+		return append(e.AppendJSON(b), '\n')
+	}
+	return tape.AppendFrame(b, e)
+}
+
+func (s *session) appendReset(b []byte, first *string, at job.Cursor) ([]byte, error) {
+	e, err := s.api.reset(s.job, s.reset, first, at)
+	s.reset, s.at = "", at
+	return s.appendEvent(b, &e), err
+}
+
+// beat shows that the stream lives. A reader that was spared events is told the
+// cursor behind them instead: an id in an event without data moves what
+// EventSource resumes from (WHATWG HTML 9.2.6) and dispatches nothing.
+func (s *session) beat() error {
+	switch {
+	case s.lines:
+		return s.send([]byte{'\n'})
+	case s.spared:
+		s.spared = false
+		return s.send([]byte("id: " + s.at.String() + "\n\n"))
+	}
+	return s.send([]byte(sse.Heartbeat))
+}
+
+// send writes b at once.
+func (s *session) send(b []byte) error {
+	if len(b) > 0 {
+		if _, err := s.Write(b); err != nil {
+			return err
+		}
+	}
+	s.silent.Reset(s.api.Heartbeat)
+	return s.Flush()
+}
+
+// finish ends the stream for the reason that reading did.
+func (s *session) finish(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTokenEnd):
+		return errReaderGone
+	case ctx.Err() != nil:
+		err = errTokenEnd
+	}
+	return s.end(nil, err)
+}

@@ -1,0 +1,193 @@
+package handlers
+
+import (
+	"bytes"
+	"encoding/json"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// submit answers POST /v1/jobs: one job, as an object that holds its kind, its
+// input and its options.
+func (a *API) submit(c *gin.Context) error {
+	if err := refuseKey(c); err != nil {
+		return err
+	}
+	if t, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type")); t == ndjsonType {
+		return errBatch
+	}
+	if err := needJSON(c); err != nil {
+		return err
+	}
+	doc, err := body(c, a.Body)
+	if err != nil {
+		return err
+	}
+	s, err := parseSubmission(doc)
+	if err != nil {
+		return err
+	}
+	k, err := a.kindNamed(s.kind)
+	if err != nil {
+		return err
+	}
+	r, err := s.request(k)
+	if err != nil {
+		return err
+	}
+	r.Input, r.InputType = s.input, jsonType
+	return a.store(c, k, r, "/input")
+}
+
+var errBatch = job.Problemf("invalid-request", "Batches are not supported by this version: send one job, as an object.")
+
+// refuseKey fails on a key that would not be kept: its sender relies on it.
+func refuseKey(c *gin.Context) error {
+	if c.GetHeader("Idempotency-Key") != "" {
+		return job.Problemf("invalid-request", "Idempotency-Key is not supported by this version.")
+	}
+	return nil
+}
+
+// submission is the body of a submit.
+type submission struct {
+	kind  string
+	input json.RawMessage
+	options
+}
+
+func parseSubmission(doc []byte) (*submission, error) {
+	if err := checkJSON(doc); err != nil {
+		return nil, err
+	}
+	switch bytes.TrimLeft(doc, " \t\r\n")[0] {
+	case '{':
+	case '[':
+		return nil, errBatch
+	default:
+		return nil, invalid("", "The body must be an object.")
+	}
+	s := new(submission)
+	if err := s.decode(doc); err != nil {
+		return nil, err
+	}
+	if s.kind == "" {
+		return nil, invalid("/kind", "is required")
+	}
+	if s.input == nil {
+		return nil, invalid("/input", "is required; null is fine")
+	}
+	return s, nil
+}
+
+// decode reads the members of an object one by one, so that a body of a hundred
+// thousand is refused at the first that is none of ours.
+func (s *submission) decode(doc []byte) error {
+	d := json.NewDecoder(bytes.NewReader(doc))
+	_, err := d.Token() // the brace; checkJSON has seen all of it
+	for err == nil && d.More() {
+		var name json.Token
+		if name, err = d.Token(); err == nil {
+			err = s.member(d, name.(string))
+		}
+	}
+	return err
+}
+
+func (s *submission) member(d *json.Decoder, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	if err := d.Decode(&raw); err != nil {
+		return err
+	}
+	switch name {
+	case "input":
+		s.input = raw
+		return nil
+	case "kind":
+		if json.Unmarshal(raw, &s.kind) != nil {
+			return invalid("/kind", "must be a string")
+		}
+		return nil
+	}
+	if slices.Contains(unserved, name) && string(raw) != "null" {
+		return notServed("/" + name)
+	}
+	return s.setJSON(name, raw)
+}
+
+// checkName fails on a member that no version of the API knows. Names are
+// compared as they are: a parser that takes KIND for kind would be one that
+// another parser before it disagrees with.
+func checkName(name string) error {
+	names := append([]string{"kind", "input"}, slices.Concat(known, unserved)...)
+	if slices.Contains(names, name) {
+		return nil
+	}
+	for _, n := range names {
+		if strings.EqualFold(n, name) {
+			return invalid("/"+escape(name), "is not known; its name is %s", n)
+		}
+	}
+	return invalid("/"+escape(name), "is not known")
+}
+
+// kindNamed returns a kind that is served.
+func (a *API) kindNamed(name string) (*kind, error) {
+	if k := a.kinds[name]; k != nil {
+		return k, nil
+	}
+	return nil, job.Problemf("not-found", "There is no kind of this name; GET /v1/kinds lists those there are.")
+}
+
+// store stores a job and answers with it, as its sender prefers: at once, when it
+// is over, or as a stream of its events. A sender that leaves does not stop it.
+func (a *API) store(c *gin.Context, k *kind, r *job.Request, at string) error {
+	if int64(len(r.Input)) > k.MaxInput {
+		return tooLarge(k.MaxInput)
+	}
+	if err := a.fits(c.Request.Context(), k, r.Input, at); err != nil {
+		return err
+	}
+	streamed := negotiate(c.Request.Header, jsonType, sseType) == sseType
+	if streamed {
+		leave, ok := a.enter() // before there is a job that could not be shown
+		if !ok {
+			return a.busy()
+		}
+		defer leave()
+	}
+	j, err := a.Store.Submit(c.Request.Context(), job.NewID(), r)
+	if err != nil {
+		return err
+	}
+	c.Header("Location", linksOf(j.ID).Self)
+	c.Header("Link", "<"+linksOf(j.ID).Events+`>; rel="monitor"`)
+	if streamed {
+		c.Header("Millstream-Token", a.Tokens.Mint(j.ID, j.Owner, j.ExpiresAt))
+		return a.streamNew(c, &j)
+	}
+	return a.answer(c, j)
+}
+
+// answer answers a submit with the job, which it waits for if asked to.
+func (a *API) answer(c *gin.Context, j job.Job) error {
+	p := preferencesOf(c.Request.Header)
+	j = a.awaitEnd(c, j, p.wait)
+	p.applied(c, !j.Status.Over())
+	c.Writer.Header().Add("Vary", "Prefer")
+	status := http.StatusOK
+	if !j.Status.Over() {
+		status = http.StatusAccepted
+		c.Header("Retry-After", pollAfter)
+	}
+	return a.sendJob(c, status, &j, a.Tokens.Mint(j.ID, j.Owner, j.ExpiresAt))
+}

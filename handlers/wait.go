@@ -1,0 +1,57 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/tape"
+)
+
+// pollAfter is the Retry-After of a job that is not over: who polls sees it end
+// within a second, and a thousand who do are a thousand requests a second.
+const pollAfter = "1"
+
+// awaitEnd waits for the job to be over and returns it as it stands then, or
+// after the wait.
+func (a *API) awaitEnd(c *gin.Context, j job.Job, wait time.Duration) job.Job {
+	return a.await(c, j, wait, func(b tape.Block) bool { return b.End })
+}
+
+// awaitChange waits for the next event of the job and returns it as it stands
+// then, or after the wait.
+func (a *API) awaitChange(c *gin.Context, j job.Job, wait time.Duration) job.Job {
+	return a.await(c, j, wait, func(tape.Block) bool { return true })
+}
+
+// await reads the job's events until one is enough. Whatever goes wrong meanwhile
+// ends the wait, no more: the job as it was known is an answer too. A HEAD waits
+// for nothing.
+func (a *API) await(c *gin.Context, j job.Job, wait time.Duration, enough func(tape.Block) bool) job.Job {
+	if wait <= 0 || j.Status.Over() || c.Request.Method == http.MethodHead {
+		return j
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
+	defer cancel()
+	r, err := a.Hub.Open(ctx, j.ID, j.Cursor)
+	if err == nil {
+		readUntil(ctx, r, enough)
+		r.Close()
+	}
+	if now, err := a.find(c.Request.Context(), j.ID); err == nil {
+		return now
+	}
+	return j
+}
+
+func readUntil(ctx context.Context, r tape.Reader, enough func(tape.Block) bool) {
+	for {
+		b, err := r.Next(ctx, nil)
+		if err != nil || enough(b) {
+			return
+		}
+	}
+}
