@@ -25,9 +25,9 @@ type reader struct {
 // begin finds the cursor's place. What it has to read of the log for that is
 // kept for the first Next.
 func (r *reader) begin(ctx context.Context) error {
-	if r.seek() {
+	if r.seek() && (r.live.current.Load() || r.live.tape.Size() > 0) {
 		return nil
-	}
+	} // else the tape says nothing, not even that there is such a job
 	var err error
 	r.first, err = r.hub.read(ctx, r.live, r.cursor)
 	return err

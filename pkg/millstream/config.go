@@ -1,16 +1,20 @@
 package millstream
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // Config says how a Millstream runs. The zero value is a good one: it listens on
 // loopback and keeps its jobs below ./data. See Defaults for the rest.
 type Config struct {
 	Listen     string        // address of the HTTP API
-	Data       string        // directory of the embedded store; "memory" keeps nothing
+	Data       string        // directory of the embedded store, or Memory
 	NATS       string        // nats://… of a server to use in place of the embedded one
 	Hosts      []string      // Host headers served beside the address itself and localhost
 	Origins    []string      // origins of web pages that may call the API
@@ -20,7 +24,11 @@ type Config struct {
 	TapeMemory int64         // bytes of recent events kept in memory, of all jobs
 	Limits     Limits
 	Log        *zap.Logger
+	Ready      func(url string) // called once the API can be reached; may be nil
 }
+
+// Memory, as Config.Data, keeps nothing: the jobs end with the process.
+const Memory = "memory"
 
 // Limits bound what one job may take.
 type Limits struct {
@@ -73,4 +81,30 @@ func set[T comparable](v *T, d T) {
 	if *v == zero {
 		*v = d
 	}
+}
+
+// dir returns the directory of the embedded store; "": memory.
+func (c Config) dir() string {
+	if c.Data == Memory {
+		return ""
+	}
+	return c.Data
+}
+
+// validate finds what could not run.
+func (c Config) validate(kinds []Kind) error {
+	var errs []error
+	seen := map[string]bool{}
+	for _, k := range kinds {
+		switch {
+		case !job.ValidKind(k.Name):
+			errs = append(errs, fmt.Errorf("kind %q: a name is 1 to 64 letters, digits, '-' and '_'", k.Name))
+		case seen[k.Name]:
+			errs = append(errs, fmt.Errorf("kind %s: there are two of it", k.Name))
+		case k.Run == nil:
+			errs = append(errs, fmt.Errorf("kind %s: nothing runs it", k.Name))
+		}
+		seen[k.Name] = true
+	}
+	return errors.Join(errs...)
 }

@@ -1,0 +1,58 @@
+package millstream
+
+import (
+	"context"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/worker"
+)
+
+// Kind is one sort of work: its rules, of which zeros are defaults, and what runs
+// an attempt at it.
+type Kind struct {
+	job.Kind
+	Run worker.Func
+}
+
+// Task is one attempt, as a Go function sees it.
+type Task = worker.Task
+
+// Result is a result with a media type of its own.
+type Result = worker.Result
+
+// Func returns a kind that is a Go function. The function must return when ctx
+// ends. What it returns is the result: a Result, []byte, string, nil, or anything
+// that encodes as JSON. An error is retried, unless it is a *job.Problem that says
+// otherwise.
+func Func(name string, run func(ctx context.Context, t *Task) (any, error)) Kind {
+	return Kind{Kind: job.Kind{Name: name, Worker: "func"}, Run: run}
+}
+
+// Exec returns a kind that is a command.
+func Exec(name string, e worker.Exec) Kind {
+	return Kind{Kind: job.Kind{Name: name, Worker: "exec"}, Run: e.Func()}
+}
+
+// HTTP returns a kind that is an HTTP upstream. Unless it is idempotent, a request
+// that was sent is never sent again.
+func HTTP(name string, h worker.HTTP) Kind {
+	return Kind{Kind: job.Kind{Name: name, Worker: "http", AtMostOnce: !h.Idempotent}, Run: h.Func()}
+}
+
+// rulesOf returns the rules of kinds.
+func rulesOf(kinds []Kind) []job.Kind {
+	rules := make([]job.Kind, len(kinds))
+	for i, k := range kinds {
+		rules[i] = k.WithDefaults()
+	}
+	return rules
+}
+
+// byName returns the rules of kinds by their names.
+func byName(kinds []Kind) map[string]job.Kind {
+	m := map[string]job.Kind{}
+	for _, k := range rulesOf(kinds) {
+		m[k.Name] = k
+	}
+	return m
+}

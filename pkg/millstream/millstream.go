@@ -1,0 +1,189 @@
+// Package millstream is the front of the library: it builds the parts of a
+// Millstream server and runs them until the first of them stops.
+//
+//	err := millstream.New(millstream.Config{}, millstream.Func("greet",
+//		func(ctx context.Context, t *millstream.Task) (any, error) {
+//			return "hello " + string(t.Input()), nil
+//		})).Run(ctx)
+package millstream
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millstream/millstream/broker"
+	"github.com/millstream/millstream/handlers"
+	"github.com/millstream/millstream/pkg/access"
+	"github.com/millstream/millstream/pkg/hub"
+	"github.com/millstream/millstream/pkg/index"
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/queue"
+	"github.com/millstream/millstream/pkg/worker"
+)
+
+// Server is a Millstream.
+type Server struct {
+	config Config
+	kinds  []Kind
+}
+
+// New returns a Server of these kinds. It does nothing before Run.
+func New(config Config, kinds ...Kind) *Server {
+	return &Server{config: config.withDefaults(), kinds: kinds}
+}
+
+// parts are what a running server is made of. They know each other only through
+// the functions that build hands them.
+type parts struct {
+	broker *broker.Broker
+	queue  *queue.Queue
+	hub    *hub.Hub
+	index  *index.Index
+	server *http.Server
+	ln     net.Listener
+}
+
+// Run serves until ctx ends, then stops in order, within Config.Drain. It returns
+// nil after an orderly stop.
+func (s *Server) Run(ctx context.Context) error {
+	p, err := s.build(ctx)
+	if err != nil {
+		return err
+	}
+	url := "http://" + p.ln.Addr().String()
+	s.config.Log.Info("serving", zap.String("url", url), zap.Int("kinds", len(s.kinds)))
+	if s.config.Ready != nil {
+		s.config.Ready(url)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWork()
+	finish, grace := s.config.Drain/2, s.config.Drain/4
+	g.Go(func() error { return p.broker.Work(work, finish, grace, s.attempt()) })
+	g.Go(func() error { p.index.Sweep(ctx); return nil })
+	g.Go(func() error { return served(p.server.Serve(p.ln)) })
+	g.Go(func() error { <-ctx.Done(); return s.drain(p, endWork) })
+	err = g.Wait()
+	return errors.Join(err, p.broker.Close())
+}
+
+// drain stops what readers and callers see; the work ends meanwhile.
+//
+//	no new jobs ─▶ streams say goodbye ─▶ requests end
+//	           └─▶ attempts finish, or are handed back ─▶ the log closes (Run)
+func (s *Server) drain(p *parts, endWork func()) error {
+	s.config.Log.Info("stopping", zap.Duration("within", s.config.Drain), zap.Int("streams", p.hub.Readers()))
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Drain)
+	defer cancel()
+	p.broker.Drain()
+	p.hub.Close()
+	endWork()
+	if err := p.server.Shutdown(ctx); err != nil {
+		return errors.Join(err, p.server.Close())
+	}
+	return nil
+}
+
+// served turns the error of an orderly stop into none.
+func served(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// build makes the parts, bottom up. The folds hear of each commit in this order:
+// the index first, so that a job is found before anybody hears of it.
+func (s *Server) build(ctx context.Context) (*parts, error) {
+	if err := s.config.validate(s.kinds); err != nil {
+		return nil, err
+	}
+	p := &parts{}
+	kinds := rulesOf(s.kinds)
+	p.queue = queue.New(kinds...)
+	log := new(openLog)
+	p.hub = hub.New(log, hub.Options{Memory: int(s.config.TapeMemory)})
+	p.index = index.New(log)
+	var err error
+	p.broker, err = broker.Open(ctx, broker.Options{
+		Dir: s.config.dir(), MaxStore: s.config.MaxStore, URL: s.config.NATS, Kinds: kinds, Queue: p.queue, Log: s.config.Log,
+		Folds: []func(*job.Commit){p.index.Fold, p.queue.Fold, p.hub.Fold},
+	})
+	if err != nil {
+		return nil, err
+	}
+	log.Broker = p.broker
+	if err := s.face(ctx, p); err != nil {
+		return nil, errors.Join(err, p.broker.Close())
+	}
+	return p, nil
+}
+
+// openLog is the log that hub and index ask; there is none until it is open, and
+// nobody asks before.
+type openLog struct{ *broker.Broker }
+
+// The limits of a connection before a handler has it: a slow or fat head is no
+// request of ours. There is no WriteTimeout, it would end every stream.
+const (
+	headerTime = 5 * time.Second
+	headerSize = 32 << 10
+	idleTime   = 2 * time.Minute // longer than clients poll, so that they keep their connection
+)
+
+// face builds the HTTP side and begins to listen.
+func (s *Server) face(ctx context.Context, p *parts) error {
+	fresh := make([]byte, access.KeySize)
+	_, _ = rand.Read(fresh) // never fails
+	key, err := p.broker.Secret(ctx, "token-key", fresh)
+	if err != nil {
+		return fmt.Errorf("token key: %w", err)
+	}
+	if p.ln, err = net.Listen("tcp", s.config.Listen); err != nil {
+		return err
+	}
+	gin.SetMode(gin.ReleaseMode)
+	api := &handlers.API{
+		Store: p.broker, Jobs: p.index, Queue: p.queue, Hub: p.hub, Tokens: access.NewSigner(key),
+		Kinds: byName(s.kinds), Log: s.config.Log,
+		Heartbeat: s.config.Heartbeat, Body: s.config.Limits.Body, Streams: s.config.Limits.Streams,
+		Hosts: s.config.Hosts, Origins: s.config.Origins,
+	}
+	handler, err := api.Handler()
+	if err != nil {
+		return errors.Join(err, p.ln.Close())
+	}
+	p.server = &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTime, MaxHeaderBytes: headerSize, IdleTimeout: idleTime,
+		ErrorLog: zap.NewStdLog(s.config.Log),
+	}
+	return nil
+}
+
+// attempt returns what runs one attempt at a job of any kind.
+func (s *Server) attempt() broker.Handler {
+	funcs := map[string]worker.Func{}
+	for _, k := range s.kinds {
+		funcs[k.Name] = k.Run
+	}
+	opt := worker.Options{Log: s.config.Log, Limits: worker.Limits{
+		Events: s.config.Limits.EventsPerJob, Bytes: s.config.Limits.BytesPerJob, ProgressRate: s.config.Limits.ProgressRate,
+	}}
+	return func(ctx context.Context, t *broker.Task) error {
+		out, err := worker.Run(ctx, funcs[t.Job.Kind], worker.Attempt{Job: t.Job, Input: t.Input, InputType: t.InputType, Sink: t}, opt)
+		if err != nil {
+			return err
+		}
+		t.Succeed(broker.Success{Record: out.Record, Piece: out.Piece})
+		return nil
+	}
+}
