@@ -2,7 +2,7 @@ package job
 
 import (
 	"crypto/sha256"
-	"encoding/base32"
+	"encoding/binary"
 	"strings"
 
 	"github.com/google/uuid"
@@ -19,8 +19,6 @@ const (
 
 // crockford has no i, l, o, u: an id read aloud is not mistaken.
 const crockford = "0123456789abcdefghjkmnpqrstvwxyz"
-
-var idEncoding = base32.NewEncoding(crockford).WithPadding(base32.NoPadding)
 
 // NewID returns a fresh id made from a UUIDv7 (RFC 9562).
 func NewID() ID {
@@ -39,12 +37,22 @@ func IDFor(kind, uuid string) ID {
 	return idOf([16]byte(sum[:16]))
 }
 
-func idOf(b [16]byte) ID { return ID(idPrefix + idEncoding.EncodeToString(b[:])) }
+// idOf writes the 128 bits as a ULID does: the first character has three of them.
+func idOf(b [16]byte) ID {
+	high, low := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	id := []byte(idPrefix + "00000000000000000000000000")
+	for i := idLen - 1; i >= len(idPrefix); i-- {
+		id[i] = crockford[low&31]
+		low = low>>5 | high<<59
+		high >>= 5
+	}
+	return ID(id)
+}
 
 // ValidID reports whether s could be the id of a job. What it refuses never
 // reaches the broker, where a star or a dot would mean something.
 func ValidID(s string) bool {
-	if len(s) != idLen || !strings.HasPrefix(s, idPrefix) {
+	if len(s) != idLen || !strings.HasPrefix(s, idPrefix) || s[len(idPrefix)] > '7' {
 		return false
 	}
 	for i := len(idPrefix); i < len(s); i++ {
