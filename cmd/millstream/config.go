@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	encoder "go.yaml.in/yaml/v3"
+)
+
+func configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Works with the configuration of a server"}
+	cmd.AddCommand(configCheckCommand())
+	return cmd
+}
+
+func configCheckCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Prints the configuration that 'serve' would run with, or what is wrong with it",
+		Long: `Reads the configuration as 'serve' does, from the same flags, variables and file,
+and prints every key with its value, as a file that says the same. Ends with 2 and a
+line for each mistake if there is one. Secrets in it are printed too.`,
+		Example: `  millstream config check
+  millstream config check deploy/millstream.yaml
+  MILLSTREAM_LISTEN=:9090 millstream config check --drain 1m`,
+		Args: between(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				_ = cmd.Flags().Set(configFlag, args[0])
+			}
+			s, err := load(cmd.Flags(), os.Environ())
+			if err != nil {
+				return err
+			}
+			text, err := encoder.Marshal(s)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s", text)
+			return nil
+		},
+	}
+	settingsFlags(cmd.Flags())
+	return cmd
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millstream/millstream/pkg/client"
+)
+
+const (
+	serverFlag     = "server"
+	serverVariable = "MILLSTREAM_SERVER"
+	defaultServer  = "http://127.0.0.1:8080"
+)
+
+// remote is the server that a command talks to.
+type remote struct {
+	*client.Client
+	address string
+}
+
+// fault makes an error of a request one that ends the program; what the user
+// has interrupted stays that.
+func (r *remote) fault(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &exitError{exitServer, inPlainWords(r.address, err)}
+}
+
+// serverFlags adds --server to a command.
+func serverFlags(cmd *cobra.Command) {
+	cmd.Flags().Var(newText(defaultServer, "url"), serverFlag, "the server to ask; "+serverVariable+" names another default")
+}
+
+// connect returns the server that the flag or the variable names.
+func connect(cmd *cobra.Command) (*remote, error) {
+	f := cmd.Flags().Lookup(serverFlag)
+	address := f.Value.String()
+	if v := os.Getenv(serverVariable); v != "" && !f.Changed {
+		address = v
+	}
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	c, err := client.New(address, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &remote{c, address}, nil
+}
+
+// local returns how this machine reaches what listens on an address: one that
+// stands for all of its addresses cannot be asked.
+func local(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,62 @@
+// Command millstream serves slow work over a streaming HTTP API, and submits,
+// watches and cancels jobs from the command line.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	cmd, err := root().ExecuteContextC(ctx)
+	report(os.Stderr, err)
+	var said *exitError
+	if err != nil && !errors.As(err, &said) && exitCode(err) == exitUsage {
+		fmt.Fprintf(os.Stderr, "See '%s --help'.\n", cmd.CommandPath())
+	}
+	return exitCode(err)
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "millstream",
+		Short: "Slow work behind a streaming HTTP API",
+		Long: `Millstream gives slow work a streaming HTTP API: submit a job, get an answer at
+once, and follow its progress, output and result live. No event is ever lost.
+
+` + exitHelp,
+		Example: `  millstream serve                                        # with sample kinds, on http://127.0.0.1:8080
+  millstream serve --kind 'wordcount=wc -w'               # a command becomes a kind of job
+  echo slow is smooth | millstream submit wordcount --wait 10s
+  millstream watch job_01k3z9a1b2c3d4e5f6g7h8j9k0`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddCommand(serveCommand(), submitCommand(), watchCommand(), jobCommand(), cancelCommand(), configCommand(), healthCommand(), versionCommand())
+	return cmd
+}
+
+// many is more arguments than there can be.
+const many = math.MaxInt
+
+// between accepts as many arguments as that; the error says which ones.
+func between(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return fmt.Errorf("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}

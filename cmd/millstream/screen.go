@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"mime"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/millstream/millstream/pkg/client"
+)
+
+// screen shows the events of the jobs that are watched. It is called from many
+// goroutines.
+type screen interface {
+	show(e *client.Event) error
+	close() // nothing more comes
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// isText reports whether content of the media type can be shown to people.
+func isText(contentType string) bool {
+	t, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (strings.HasPrefix(t, "text/") || t == "application/json" || strings.HasSuffix(t, "+json"))
+}
+
+// jsonLines shows each event as the object it came as, on a line of its own.
+type jsonLines struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *jsonLines) show(e *client.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.w.Write(append(bytes.Clone(e.JSON), '\n'))
+	return err
+}
+
+func (s *jsonLines) close() {}
+
+// lines shows each event of several jobs in a line for people.
+type lines struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *lines) show(e *client.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := fmt.Fprintf(s.w, "%s %s %s\n", clock(timeOf(e)), e.Job, describe(e))
+	return err
+}
+
+func (s *lines) close() {}
+
+// timeOf returns when it happened; what is for one reader only happens now.
+func timeOf(e *client.Event) time.Time {
+	if e.Time.IsZero() {
+		return time.Now()
+	}
+	return e.Time
+}
+
+// nothing shows nothing.
+type nothing struct{}
+
+func (nothing) show(*client.Event) error { return nil }
+func (nothing) close()                   {}

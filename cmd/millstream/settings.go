@@ -1,0 +1,149 @@
+package main
+
+import (
+	"path/filepath"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/millstream"
+)
+
+// settings is the configuration as its file has it. Every key is here: what is
+// not fails.
+type settings struct {
+	Listen     string                  `yaml:"listen"`
+	Hosts      []string                `yaml:"hosts"`
+	Data       string                  `yaml:"data"`
+	NATS       string                  `yaml:"nats"`
+	MaxStore   size                    `yaml:"max_store"`
+	TapeMemory size                    `yaml:"tape_memory"`
+	Heartbeat  duration                `yaml:"heartbeat"`
+	Drain      duration                `yaml:"drain"`
+	CORS       corsSettings            `yaml:"cors"`
+	Limits     limitSettings           `yaml:"limits"`
+	Log        logSettings             `yaml:"log"`
+	Kinds      map[string]kindSettings `yaml:"kinds"`
+
+	file string // it was read from; empty: none
+}
+
+type corsSettings struct {
+	Origins []string `yaml:"origins"`
+}
+
+type limitSettings struct {
+	Body         size    `yaml:"body"`
+	EventsPerJob int     `yaml:"events_per_job"`
+	BytesPerJob  size    `yaml:"bytes_per_job"`
+	ProgressRate float64 `yaml:"progress_rate"`
+	Streams      int     `yaml:"streams"`
+}
+
+type logSettings struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+type kindSettings struct {
+	Exec        *execSettings   `yaml:"exec,omitempty"`
+	HTTP        *httpSettings   `yaml:"http,omitempty"`
+	Description string          `yaml:"description"`
+	Timeout     duration        `yaml:"timeout"`
+	MaxAttempts int             `yaml:"max_attempts"`
+	Concurrency int             `yaml:"concurrency"`
+	Queue       int             `yaml:"queue"`
+	Retention   duration        `yaml:"retention"`
+	Backoff     backoffSettings `yaml:"backoff"`
+	Input       any             `yaml:"input"` // JSON Schema, or the name of a file with one
+	Result      any             `yaml:"result"`
+}
+
+type backoffSettings struct {
+	First duration `yaml:"first"`
+	Max   duration `yaml:"max"`
+}
+
+type execSettings struct {
+	Command    command           `yaml:"command"`
+	Stdout     string            `yaml:"stdout"`
+	ResultType string            `yaml:"result_type"`
+	Env        map[string]string `yaml:"env"`
+	Dir        string            `yaml:"dir"`
+	Grace      duration          `yaml:"grace"`
+}
+
+// command is an argv, which may be written as one line too.
+type command []string
+
+type httpSettings struct {
+	URL        string            `yaml:"url"`
+	Method     string            `yaml:"method"`
+	Headers    map[string]string `yaml:"headers"`
+	Idempotent bool              `yaml:"idempotent"`
+}
+
+// defaults returns what holds for keys that nobody has set.
+func defaults() settings {
+	d := millstream.Defaults
+	return settings{
+		Listen:     d.Listen,
+		Data:       d.Data,
+		MaxStore:   size(d.MaxStore),
+		TapeMemory: size(d.TapeMemory),
+		Heartbeat:  duration(d.Heartbeat),
+		Drain:      duration(d.Drain),
+		Limits: limitSettings{
+			Body:         size(d.Limits.Body),
+			EventsPerJob: d.Limits.EventsPerJob,
+			BytesPerJob:  size(d.Limits.BytesPerJob),
+			ProgressRate: d.Limits.ProgressRate,
+			Streams:      d.Limits.Streams,
+		},
+		Log: logSettings{Level: "info", Format: "auto"},
+	}
+}
+
+// kindDefaults returns the same for the keys of one kind.
+func kindDefaults() kindSettings {
+	d := job.Kind{}.WithDefaults()
+	return kindSettings{
+		Timeout:     duration(d.Timeout),
+		MaxAttempts: d.MaxAttempts,
+		Concurrency: d.Concurrency,
+		Queue:       d.QueueLimit,
+		Retention:   duration(d.Retention),
+		Backoff:     backoffSettings{First: duration(d.Backoff.First), Max: duration(d.Backoff.Max)},
+	}
+}
+
+// path returns the place of a file that the configuration names: beside the
+// configuration itself, wherever the server was started.
+func (s *settings) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(s.file), name)
+}
+
+// scalar is a key that has a flag and a variable.
+type scalar struct{ key, arg, usage string }
+
+// scalars are in the order in which --help has them. The rest, the kinds, is for
+// the file, and --kind.
+var scalars = []scalar{
+	{"listen", "host:port", "address of the HTTP API"},
+	{"hosts", "names", "Host headers served beside the address itself, comma-separated"},
+	{"data", "dir", "where the embedded store keeps the jobs; 'memory' keeps nothing"},
+	{"nats", "urls", "NATS server to use in place of the embedded one"},
+	{"max_store", "size", "what the embedded store may take of the disk"},
+	{"tape_memory", "size", "recent events kept in memory, of all jobs"},
+	{"heartbeat", "duration", "silence on a stream after which a heartbeat is sent"},
+	{"drain", "duration", "how long a stop waits for streams and work to end"},
+	{"cors.origins", "urls", "origins of web pages that may call the API, comma-separated"},
+	{"limits.body", "size", "largest request"},
+	{"limits.events_per_job", "n", "events of a job; from half of it on they are joined"},
+	{"limits.bytes_per_job", "size", "events of a job; more output is cut"},
+	{"limits.progress_rate", "n", "progress events a second of a job"},
+	{"limits.streams", "n", "open streams"},
+	{"log.level", "level", "debug, info, warn or error"},
+	{"log.format", "format", "console, json, or auto: console on a terminal"},
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// faults collects what is wrong, each with its key.
+type faults []error
+
+func (f *faults) add(key, format string, args ...any) {
+	*f = append(*f, fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...)))
+}
+
+// positive is for what would silently become its default, or stop everything.
+func positive[T cmp.Ordered](f *faults, key string, v T) {
+	var zero T
+	if v <= zero {
+		f.add(key, "must be more than 0")
+	}
+}
+
+func oneOf(f *faults, key, v string, allowed ...string) {
+	if !slices.Contains(allowed, v) {
+		f.add(key, "%q is none of %s", v, strings.Join(allowed, ", "))
+	}
+}
+
+// validate returns everything that is wrong with s.
+func (s *settings) validate() error {
+	var f faults
+	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
+		f.add("listen", "%q is not an address: write it as 127.0.0.1:8080 or :8080", s.Listen)
+	}
+	if s.Data == "" {
+		f.add("data", "names no directory; 'memory' keeps nothing")
+	}
+	positive(&f, "max_store", s.MaxStore)
+	positive(&f, "tape_memory", s.TapeMemory)
+	positive(&f, "heartbeat", s.Heartbeat)
+	positive(&f, "drain", s.Drain)
+	for _, o := range s.CORS.Origins {
+		checkOrigin(&f, o)
+	}
+	s.Limits.check(&f)
+	if _, err := zapcore.ParseLevel(s.Log.Level); err != nil {
+		f.add("log.level", "%q is none of debug, info, warn, error", s.Log.Level)
+	}
+	oneOf(&f, "log.format", s.Log.Format, "auto", "console", "json")
+	for _, name := range slices.Sorted(maps.Keys(s.Kinds)) {
+		k := s.Kinds[name]
+		k.check(&f, name)
+		s.checkSchema(&f, "kinds."+name+".input", k.Input)
+		s.checkSchema(&f, "kinds."+name+".result", k.Result)
+	}
+	return errors.Join(f...)
+}
+
+func (s *settings) checkSchema(f *faults, key string, v any) {
+	if _, err := s.schema(v); err != nil {
+		f.add(key, "%w", err)
+	}
+}
+
+// checkOrigin holds an origin against what a browser sends: no path, no slash.
+func checkOrigin(f *faults, origin string) {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin {
+		f.add("cors.origins", "%q is not an origin: write it as https://app.example", origin)
+	}
+}
+
+func (l *limitSettings) check(f *faults) {
+	positive(f, "limits.body", l.Body)
+	positive(f, "limits.events_per_job", l.EventsPerJob)
+	positive(f, "limits.bytes_per_job", l.BytesPerJob)
+	positive(f, "limits.progress_rate", l.ProgressRate)
+	positive(f, "limits.streams", l.Streams)
+}
+
+func (k *kindSettings) check(f *faults, name string) {
+	key := "kinds." + name
+	if !job.ValidKind(name) {
+		f.add(key, "cannot name a kind: %s", kindNames)
+	}
+	if (k.Exec == nil) == (k.HTTP == nil) {
+		f.add(key, "needs one of exec and http")
+		return // a kind that says nothing has no defaults either
+	}
+	positive(f, key+".timeout", k.Timeout)
+	positive(f, key+".max_attempts", k.MaxAttempts)
+	positive(f, key+".concurrency", k.Concurrency)
+	positive(f, key+".queue", k.Queue)
+	positive(f, key+".retention", k.Retention)
+	positive(f, key+".backoff.first", k.Backoff.First)
+	if k.Backoff.Max < k.Backoff.First {
+		f.add(key+".backoff.max", "%s is less than first, %s", k.Backoff.Max, k.Backoff.First)
+	}
+	if k.Exec != nil {
+		k.Exec.check(f, key+".exec")
+	}
+	if k.HTTP != nil {
+		k.HTTP.check(f, key+".http")
+	}
+}
+
+func (e *execSettings) check(f *faults, key string) {
+	if len(e.Command) == 0 || e.Command[0] == "" {
+		f.add(key+".command", "names no program")
+	}
+	oneOf(f, key+".stdout", e.Stdout, "lines", "result", "events")
+	positive(f, key+".grace", e.Grace)
+}
+
+func (h *httpSettings) check(f *faults, key string) {
+	u, err := url.Parse(h.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		f.add(key+".url", "%q is not an http:// or https:// URL", h.URL)
+	}
+	if !httpguts.ValidHeaderFieldName(h.Method) || h.Method != strings.ToUpper(h.Method) {
+		f.add(key+".method", "%q is not a method, such as %s", h.Method, http.MethodPost)
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(h.Headers[name]) {
+			f.add(key+".headers", "%q cannot be a header", name)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/millstream"
+	"github.com/millstream/millstream/pkg/worker"
+)
+
+// execDefaults and httpDefaults return what a worker does where nobody has said
+// otherwise.
+func execDefaults() execSettings {
+	return execSettings{Stdout: string(worker.StdoutLines), Grace: duration(10 * time.Second)}
+}
+
+func httpDefaults() httpSettings { return httpSettings{Method: "POST"} }
+
+// config returns the settings as the library takes them.
+func (s *settings) config(log *zap.Logger) millstream.Config {
+	return millstream.Config{
+		Listen:     s.Listen,
+		Data:       s.Data,
+		NATS:       s.NATS,
+		Hosts:      s.Hosts,
+		Origins:    s.CORS.Origins,
+		Heartbeat:  time.Duration(s.Heartbeat),
+		Drain:      time.Duration(s.Drain),
+		MaxStore:   int64(s.MaxStore),
+		TapeMemory: int64(s.TapeMemory),
+		Limits: millstream.Limits{
+			Body:         int64(s.Limits.Body),
+			EventsPerJob: s.Limits.EventsPerJob,
+			BytesPerJob:  int64(s.Limits.BytesPerJob),
+			ProgressRate: s.Limits.ProgressRate,
+			Streams:      s.Limits.Streams,
+		},
+		Log: log,
+	}
+}
+
+// kinds returns the configured kinds by name.
+func (s *settings) kinds() ([]millstream.Kind, error) {
+	var all []millstream.Kind
+	for _, name := range slices.Sorted(maps.Keys(s.Kinds)) {
+		k := s.Kinds[name]
+		made := k.worker(name)
+		if err := s.rules(&made.Kind, &k); err != nil {
+			return nil, fmt.Errorf("kinds.%s: %w", name, err)
+		}
+		all = append(all, made)
+	}
+	return all, nil
+}
+
+func (k *kindSettings) worker(name string) millstream.Kind {
+	if k.HTTP != nil {
+		return millstream.HTTP(name, k.HTTP.worker())
+	}
+	return millstream.Exec(name, k.Exec.worker())
+}
+
+func (h *httpSettings) worker() worker.HTTP {
+	return worker.HTTP{URL: h.URL, Method: h.Method, Headers: h.Headers, Idempotent: h.Idempotent}
+}
+
+func (e *execSettings) worker() worker.Exec {
+	return worker.Exec{
+		Command: e.Command, Stdout: worker.Stdout(e.Stdout), ResultType: e.ResultType,
+		Env: e.Env, Dir: e.Dir, Grace: time.Duration(e.Grace),
+	}
+}
+
+// rules sets on k what holds for kinds of any worker.
+func (s *settings) rules(k *job.Kind, from *kindSettings) (err error) {
+	k.Description = from.Description
+	k.Timeout = time.Duration(from.Timeout)
+	k.MaxAttempts = from.MaxAttempts
+	k.Concurrency = from.Concurrency
+	k.QueueLimit = from.Queue
+	k.Retention = time.Duration(from.Retention)
+	k.Backoff = job.Backoff{First: time.Duration(from.Backoff.First), Max: time.Duration(from.Backoff.Max)}
+	k.MaxInput = int64(s.Limits.Body)
+	if k.Input, err = s.schema(from.Input); err != nil {
+		return fmt.Errorf("input: %w", err)
+	}
+	if k.Result, err = s.schema(from.Result); err != nil {
+		return fmt.Errorf("result: %w", err)
+	}
+	return nil
+}
