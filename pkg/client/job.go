@@ -76,6 +76,7 @@ type SubmitOptions struct {
 	Priority    job.Priority
 	Timeout     time.Duration // of an attempt
 	MaxAttempts int
+	Retention   time.Duration // of the job, after its end
 	Wait        time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
 }
 
@@ -120,6 +121,9 @@ func (o *SubmitOptions) query() url.Values {
 	}
 	if o.MaxAttempts > 0 {
 		q.Set("max_attempts", strconv.Itoa(o.MaxAttempts))
+	}
+	if o.Retention > 0 {
+		q.Set("retention", o.Retention.String())
 	}
 	return q
 }

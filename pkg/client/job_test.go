@@ -65,8 +65,8 @@ func TestSubmit(t *testing.T) {
 	}{
 		"plain": {nil, "", "application/octet-stream", ""},
 		"full": {
-			&client.SubmitOptions{ContentType: "text/plain", Tags: []string{"a b", "c"}, Priority: job.Low, Timeout: 90 * time.Second, MaxAttempts: 2, Wait: 1500 * time.Millisecond},
-			"?max_attempts=2&priority=low&tag=a+b&tag=c&timeout=1m30s", "text/plain", "wait=2",
+			&client.SubmitOptions{ContentType: "text/plain", Tags: []string{"a b", "c"}, Priority: job.Low, Timeout: 90 * time.Second, MaxAttempts: 2, Retention: time.Hour, Wait: 1500 * time.Millisecond},
+			"?max_attempts=2&priority=low&retention=1h0m0s&tag=a+b&tag=c&timeout=1m30s", "text/plain", "wait=2",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
