@@ -12,6 +12,7 @@ import (
 // What a client may get wrong, or try. Each gets a problem that says so, and the
 // server lives on.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	const jsonType = "application/json"
 	s := start(t, object{
 		"limits": object{"body": "64KiB"},
@@ -29,24 +30,25 @@ func TestBadInput(t *testing.T) {
 		status                   int
 		problem                  string
 	}{
-		{"unknown kind", "POST", "/v1/jobs", `{"kind":"nope"}`, nil, 404, "not-found"},
+		{"unknown kind", "POST", "/v1/jobs", `{"kind":"nope","input":null}`, nil, 404, "not-found"},
 		{"unknown kind, raw", "POST", "/v1/kinds/nope/jobs", `x`, nil, 404, "not-found"},
-		{"kind with a wildcard", "POST", "/v1/jobs", `{"kind":"*"}`, nil, 404, "not-found"},
-		{"kind with a dot", "POST", "/v1/jobs", `{"kind":"cat.x"}`, nil, 404, "not-found"},
+		{"kind with a wildcard", "POST", "/v1/jobs", `{"kind":"*","input":null}`, nil, 404, "not-found"},
+		{"kind with a dot", "POST", "/v1/jobs", `{"kind":"cat.x","input":null}`, nil, 404, "not-found"},
+		{"no input", "POST", "/v1/jobs", `{"kind":"cat"}`, nil, 400, "invalid-request"},
 		{"no kind", "POST", "/v1/jobs", `{"input":1}`, nil, 400, "invalid-request"},
 		{"not JSON", "POST", "/v1/jobs", `{"kind":`, nil, 400, "invalid-request"},
 		{"nothing", "POST", "/v1/jobs", ``, nil, 400, "invalid-request"},
-		{"two values", "POST", "/v1/jobs", `{"kind":"cat"}{"kind":"cat"}`, nil, 400, "invalid-request"},
+		{"two values", "POST", "/v1/jobs", `{"kind":"cat","input":1}{"kind":"cat","input":1}`, nil, 400, "invalid-request"},
 		{"a number", "POST", "/v1/jobs", `7`, nil, 400, "invalid-request"},
-		{"unknown member", "POST", "/v1/jobs", `{"kind":"cat","inptu":1}`, nil, 400, "invalid-request"},
+		{"unknown member", "POST", "/v1/jobs", `{"kind":"cat","input":1,"inptu":1}`, nil, 400, "invalid-request"},
 		{"deep", "POST", "/v1/jobs", `{"kind":"cat","input":` + strings.Repeat("[", 30_000) + strings.Repeat("]", 30_000) + `}`, nil, 400, "invalid-request"},
 		{"broken UTF-8", "POST", "/v1/jobs", "{\"kind\":\"cat\",\"input\":\"\xff\"}", nil, 400, "invalid-request"},
 		{"too large", "POST", "/v1/jobs", `{"kind":"cat","input":"` + strings.Repeat("x", 64<<10) + `"}`, nil, 413, "too-large"},
-		{"wrong type", "POST", "/v1/jobs", `{"kind":"cat"}`, []string{"Content-Type", "text/plain"}, 415, "unsupported-type"},
+		{"wrong type", "POST", "/v1/jobs", `{"kind":"cat","input":1}`, []string{"Content-Type", "text/plain"}, 415, "unsupported-type"},
 		{"a form", "POST", "/v1/jobs", `kind=cat`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "unsupported-type"},
 		{"compressed", "POST", "/v1/jobs", "\x1f\x8b", []string{"Content-Encoding", "gzip"}, 415, "unsupported-type"},
 		{"against the schema", "POST", "/v1/jobs", `{"kind":"strict","input":{}}`, nil, 422, "invalid-input"},
-		{"page of another origin", "POST", "/v1/jobs", `{"kind":"cat"}`, []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, 403, "cross-origin"},
+		{"page of another origin", "POST", "/v1/jobs", `{"kind":"cat","input":1}`, []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, 403, "cross-origin"},
 		{"another host", "GET", "/v1/jobs/" + known.ID, "", []string{"Host", "evil.example"}, 421, "wrong-host"},
 		{"unknown job", "GET", "/v1/jobs/" + unknown, "", nil, 404, "not-found"},
 		{"unknown job's events", "GET", "/v1/jobs/" + unknown + "/events", "", nil, 404, "not-found"},
@@ -83,6 +85,7 @@ func TestBadInput(t *testing.T) {
 // A cursor that names no event of the job is no error, which would end an
 // EventSource for good: the reader is told to start over, and gets everything.
 func TestBadCursor(t *testing.T) {
+	t.Parallel()
 	s := start(t, object{"kinds": object{"cat": object{"exec": object{"command": []string{"cat"}}}}})
 	j, other := s.submit("cat", "x"), s.submit("cat", "y")
 	s.until(j.ID, "succeeded")

@@ -18,6 +18,7 @@ const tokens = 40
 // through a proxy that cuts the stream twice in the middle, resumes by itself,
 // sees every event once, and stops for good when the server says that it is over.
 func TestBrowserResumesAndStops(t *testing.T) {
+	t.Parallel()
 	up := newUpstream(t)
 	page := servePage(t)
 	s := start(t, object{
@@ -52,6 +53,7 @@ func TestBrowserResumesAndStops(t *testing.T) {
 
 // A page of somebody else gets nothing done and sees nothing.
 func TestBrowserKeepsForeignPagesOut(t *testing.T) {
+	t.Parallel()
 	up := newUpstream(t)
 	page := servePage(t)
 	s := start(t, object{"kinds": object{"tokens": object{"http": object{"url": up.URL}}}})

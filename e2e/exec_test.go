@@ -16,6 +16,7 @@ import (
 
 // The work of a release engineer: hash every file of a source tree.
 func TestHashingAllOfNet(t *testing.T) {
+	t.Parallel()
 	files := filesBelow(t, filepath.Join(goEnv(t, "GOROOT"), "src", "net"))
 	command := []string{"xargs", "-d", "\n", "sha256sum"}
 	hash := exec.Command(command[0], command[1:]...)
@@ -40,6 +41,7 @@ func TestHashingAllOfNet(t *testing.T) {
 // Events are there while the work goes on: the gate in the tested package opens
 // only when its first event was read.
 func TestGoTestStreams(t *testing.T) {
+	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "open")
 	here, err := os.Getwd()
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 // A reader that asks for a stream and never reads it holds up nobody: beside it
 // another gets everything, to the end.
 func TestReaderThatNeverReads(t *testing.T) {
+	t.Parallel()
 	const lines = 400_000 // 20 MB: more than the buffers between two sockets hold
 	s := start(t, object{"kinds": object{"much": object{"exec": object{
 		"command": []string{"sh", "-c", fmt.Sprintf("yes 'a line that takes its place in a buffer' | head -n %d", lines)},
@@ -37,6 +38,7 @@ func TestReaderThatNeverReads(t *testing.T) {
 
 // A command that will not listen is killed, and everything it started with it.
 func TestCancelOfACommandThatIgnoresIt(t *testing.T) {
+	t.Parallel()
 	s := start(t, object{"kinds": object{"deaf": object{"exec": object{
 		"grace":   "200ms",
 		"command": []string{"sh", "-c", `trap '' TERM; sleep 3600 & echo $! ; while :; do wait; done`},
@@ -54,6 +56,7 @@ func TestCancelOfACommandThatIgnoresIt(t *testing.T) {
 // Output without end and without a line break is cut in words, and takes no
 // memory that grows with it.
 func TestNoNewline(t *testing.T) {
+	t.Parallel()
 	size := 256 << 20
 	if *soak {
 		size = 1 << 30

@@ -14,6 +14,7 @@ import (
 // An existing slow service becomes a job unchanged: it is asked once, with the
 // input as it was sent, and what it answers is the result, with its media type.
 func TestSlowServiceBecomesAJob(t *testing.T) {
+	t.Parallel()
 	up := newUpstream(t)
 	s := start(t, object{"kinds": object{"report": object{"http": object{"url": up.URL + "/run"}}}})
 	j := s.submitRaw("report", "application/xml", []byte("<month>11</month>"))
@@ -40,6 +41,7 @@ func TestSlowServiceBecomesAJob(t *testing.T) {
 // Tokens of a language model are relayed one by one, under their own names; the
 // reader is cut and comes back, and the model never knows.
 func TestTokensAreRelayed(t *testing.T) {
+	t.Parallel()
 	up := newUpstream(t)
 	s := start(t, object{"kinds": object{"chat": object{"http": object{"url": up.URL}}}})
 	j := s.submit("chat", object{"prompt": "Say it."})
@@ -63,6 +65,7 @@ func TestTokensAreRelayed(t *testing.T) {
 
 // curl with nothing but the address shows each event when it happens.
 func TestCurl(t *testing.T) {
+	t.Parallel()
 	up := newUpstream(t)
 	s := start(t, object{"kinds": object{"chat": object{"http": object{"url": up.URL}}}})
 	j := s.submit("chat", object{})

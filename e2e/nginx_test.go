@@ -19,6 +19,7 @@ const nginxPatience = 3 * time.Second
 // Behind a stock nginx that compresses event streams, every event is there before
 // the next one happens, and a silent stream outlives nginx's patience.
 func TestNginx(t *testing.T) {
+	t.Parallel()
 	up := newUpstream(t)
 	s := start(t, object{
 		"heartbeat": "1s",

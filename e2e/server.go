@@ -58,7 +58,7 @@ func start(t *testing.T, config object) *server {
 // boot starts the process on its store, and returns when it is ready.
 func (s *server) boot() {
 	s.t.Helper()
-	s.cmd = exec.Command(binary, "serve", "--config", s.config, "--listen", s.address(), "--data", s.data)
+	s.cmd = exec.Command(binary, "serve", "--config", s.config, "--listen", s.address(), "--data", s.data, "--log-level", "warn")
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	require.NoError(s.t, s.cmd.Start())
 	cmd, exited := s.cmd, make(chan struct{})

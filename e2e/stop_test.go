@@ -12,6 +12,7 @@ import (
 // well, and the job that was running goes on after the next start with no attempt
 // used up.
 func TestStopHandsBack(t *testing.T) {
+	t.Parallel()
 	up := newUpstream(t)
 	s := start(t, object{
 		"drain": "2s",
