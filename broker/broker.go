@@ -69,6 +69,9 @@ type Broker struct {
 	stop context.CancelFunc
 	done sync.WaitGroup // the broker's goroutines
 
+	closeOnce sync.Once
+	closeErr  error
+
 	purged atomic.Uint64 // position up to which JOBS was purged
 
 	mu      sync.Mutex // protects the fields below, and every entry
@@ -135,14 +138,16 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 // Close ends the broker's goroutines and closes the store. The tasks should be
 // over by then: what they write afterwards is not stored.
 func (b *Broker) Close() error {
-	b.mu.Lock()
-	b.closing = true
-	b.stop() // under the lock: no verdict starts a goroutine after it
-	b.mu.Unlock()
-	b.done.Wait()
-	err := endEpoch(b.store, b.epoch)
-	b.store.close()
-	return err
+	b.closeOnce.Do(func() {
+		b.mu.Lock()
+		b.closing = true
+		b.stop() // under the lock: no verdict starts a goroutine after it
+		b.mu.Unlock()
+		b.done.Wait()
+		b.closeErr = endEpoch(b.store, b.epoch)
+		b.store.close()
+	})
+	return b.closeErr
 }
 
 // kind returns the rules of a kind.

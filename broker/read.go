@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,29 +42,46 @@ func (b *Broker) each(ctx context.Context, id job.ID, position uint64, do func(p
 	return err
 }
 
+// stretch is how many messages of a live job are looked at under one lock.
+const stretch = 256
+
 func (b *Broker) eachLive(ctx context.Context, id job.ID, position uint64, do func(uint64, *frame) bool) error {
-	b.mu.Lock()
-	e := b.jobs[id]
-	if e == nil || !e.job.Exists() {
-		b.mu.Unlock()
-		return errPurged
-	}
-	i, _ := slices.BinarySearchFunc(e.messages, position+1, func(k kept, p uint64) int { return int(int64(k.position) - int64(p)) })
-	messages := slices.Clone(e.messages[i:])
-	b.mu.Unlock()
-	for _, k := range messages {
-		s, err := b.load1(ctx, e.subject, k)
-		if errors.Is(err, errNone) {
+	for {
+		messages, subject, ok := b.stretchBehind(id, position)
+		if !ok {
 			return errPurged
 		}
-		if err != nil {
-			return err
+		if len(messages) == 0 {
+			return nil
 		}
-		if more, err := pass(s, do); err != nil || !more {
-			return err
+		for _, k := range messages {
+			s, err := b.load1(ctx, subject, k)
+			if errors.Is(err, errNone) {
+				return errPurged
+			}
+			if err != nil {
+				return err
+			}
+			if more, err := pass(s, do); err != nil || !more {
+				return err
+			}
+			position = k.position
 		}
 	}
-	return nil
+}
+
+// stretchBehind returns where the next messages of a job in the log lie; ok false:
+// the job is not there.
+func (b *Broker) stretchBehind(id job.ID, position uint64) (messages []kept, subject string, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.jobs[id]
+	if e == nil || !e.job.Exists() {
+		return nil, "", false
+	}
+	i, _ := slices.BinarySearchFunc(e.messages, position+1, func(k kept, p uint64) int { return cmp.Compare(k.position, p) })
+	end := min(i+stretch, len(e.messages))
+	return slices.Clone(e.messages[i:end]), e.subject, true
 }
 
 func (b *Broker) eachArchived(ctx context.Context, id job.ID, position uint64, do func(uint64, *frame) bool) error {

@@ -19,15 +19,16 @@ type Handler func(ctx context.Context, t *Task) error
 
 // Work runs handler for the jobs of all kinds on Watermill's Router until ctx
 // ends, then for as long as Subscriber.Close allows.
-func (b *Broker) Work(ctx context.Context, finish, grace time.Duration, handler Handler) error {
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: finish + grace + time.Second}, logger{b.log})
+func (b *Broker) Work(ctx context.Context, finish time.Duration, handler Handler) error {
+	// The Router's own patience is never needed: the Subscriber has closed before.
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: finish + time.Minute}, logger{b.log})
 	if err != nil {
 		return fmt.Errorf("router: %w", err)
 	}
 	// Outermost first: leaveError sees what Recoverer makes of a panic. No Retry
 	// and no PoisonQueue here: they would hold the slot, or ack what failed.
 	router.AddMiddleware(leaveError, middleware.CorrelationID, middleware.Recoverer)
-	sub := b.Subscriber(finish, grace)
+	sub := b.Subscriber(finish)
 	served := 0
 	for kind := range b.kinds {
 		if kind == job.AnyKind {

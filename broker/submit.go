@@ -3,9 +3,19 @@ package broker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/millstream/millstream/pkg/job"
 )
+
+// storeTime is how long a caller waits for the store before it is told that there
+// is none: longer than a hiccup, shorter than its own patience.
+const storeTime = 10 * time.Second
+
+// bounded returns ctx with an end after storeTime.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, storeTime, unavailable(context.DeadlineExceeded))
+}
 
 // Submit stores r as the job id and returns it as it stands. A job that is there
 // already is returned as it is: the same id is never two jobs.
@@ -13,6 +23,8 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	if b.isClosing() {
 		return job.Job{}, job.ErrDraining
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	k := b.kind(r.Kind)
 	if int64(len(r.Input)) > k.MaxInput {
 		return job.Job{}, job.Problemf("too-large", "the input of kind %s is at most %d bytes", k.Name, k.MaxInput)
@@ -77,6 +89,8 @@ func (b *Broker) entry(kind string, id job.ID, owner string) *entry {
 // Cancel asks a job to stop: a queued one is over at once, a running one is told.
 // One that is over, or was asked already, is returned unchanged.
 func (b *Broker) Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	if e := b.live(id); e != nil {
 		data := job.MustData(map[string]string{"reason": reason, "by": by})
 		err := b.append(ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {

@@ -53,12 +53,24 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 		return err
 	}
 	for _, m := range messages {
-		r := &job.Request{Kind: kind, Input: m.Payload, InputType: m.Metadata.Get("content-type"), Message: m.UUID, Metadata: m.Metadata}
-		if _, err := p.b.Submit(m.Context(), job.IDFor(kind, m.UUID), r); err != nil {
+		if err := p.b.publishOnce(kind, m); err != nil {
 			return fmt.Errorf("publish to %s: %w", topic, err)
 		}
 	}
 	return nil
+}
+
+// publishOnce submits a message as a job, unless there is or was one of its UUID:
+// of a finished job the log has nothing left that would refuse a second.
+func (b *Broker) publishOnce(kind string, m *message.Message) error {
+	id := job.IDFor(kind, m.UUID)
+	if _, err := b.Job(m.Context(), id); !errors.Is(err, job.ErrNotFound) {
+		return err
+	}
+	_, err := b.Submit(m.Context(), id, &job.Request{
+		Kind: kind, Input: m.Payload, InputType: m.Metadata.Get("content-type"), Message: m.UUID, Metadata: m.Metadata,
+	})
+	return err
 }
 
 // Close refuses further messages.
@@ -82,8 +94,8 @@ func TaskOf(m *message.Message) *Task {
 // them out. Ack means that the job succeeded, with what Task.Succeed left; Nack
 // that the attempt failed, with the error the Router's middleware left in the task.
 type Subscriber struct {
-	b             *Broker
-	finish, grace time.Duration
+	b      *Broker
+	finish time.Duration
 
 	mu        sync.Mutex // protects the start of goroutines against Close
 	taking    context.Context
@@ -96,10 +108,10 @@ type Subscriber struct {
 var _ message.Subscriber = (*Subscriber)(nil)
 
 // Subscriber returns a Subscriber of jobs. On Close its handlers have finish to
-// end by themselves. Grace is how long a handler may go on once its message's
-// context has ended, for whatever reason, before the job is taken from it.
-func (b *Broker) Subscriber(finish, grace time.Duration) *Subscriber {
-	s := &Subscriber{b: b, finish: finish, grace: grace}
+// end by themselves; whenever a message's context has ended, they have the kind's
+// Grace before the job is taken from them.
+func (b *Broker) Subscriber(finish time.Duration) *Subscriber {
+	s := &Subscriber{b: b, finish: finish}
 	s.taking, s.stop = context.WithCancel(b.ctx)
 	s.running, s.interrupt = context.WithCancel(b.ctx)
 	return s
@@ -177,9 +189,11 @@ func (s *Subscriber) handOut(ctx context.Context, t *Task, out chan<- *message.M
 			return t.nacked(context.Cause(mctx))
 		case <-ended: // the handler is told; it has a moment
 			ended = nil
-			late = time.After(s.grace)
+			late = time.After(s.b.kind(t.Job.Kind).Grace)
 		case <-late:
 			return t.abandoned(context.Cause(mctx))
+		case <-s.b.ctx.Done(): // nothing can be stored any more
+			return t.back
 		}
 	}
 }
@@ -262,7 +276,7 @@ func (s *Subscriber) persist(t *Task, settle func(context.Context) error) {
 func unstorable(err error) *job.Problem { return job.Problemf("invalid-result", "%v", err) }
 
 // Close stops handing out and waits for the handlers: for finish undisturbed, then
-// for grace with their contexts ended. What is unfinished then is queued again,
+// for their kind's Grace with their contexts ended. What is unfinished then is queued again,
 // its attempt not used up.
 func (s *Subscriber) Close() error {
 	s.mu.Lock()

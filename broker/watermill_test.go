@@ -53,7 +53,7 @@ func newPubSub(t *testing.T, concurrency int) tests.PubSubConstructor {
 	var once sync.Once
 	var b *broker.Broker
 	dir := t.TempDir()
-	rules := job.Kind{Name: job.AnyKind, Concurrency: concurrency, QueueLimit: 1 << 20, MaxAttempts: 1 << 20, Backoff: job.Backoff{First: 1, Max: 1}}
+	rules := job.Kind{Name: job.AnyKind, Concurrency: concurrency, QueueLimit: 1 << 20, MaxAttempts: 1 << 20, Backoff: job.Backoff{First: 1, Max: 1}, Grace: 50 * time.Millisecond}
 	t.Cleanup(func() {
 		if b != nil {
 			require.NoError(t, b.Close())
@@ -68,6 +68,6 @@ func newPubSub(t *testing.T, concurrency int) tests.PubSubConstructor {
 			})
 			require.NoError(t, err)
 		})
-		return b.Publisher(), b.Subscriber(0, 50*time.Millisecond)
+		return b.Publisher(), b.Subscriber(0)
 	}
 }

@@ -65,7 +65,7 @@ type rig struct {
 
 func open(t *testing.T, s Store, change func(*job.Kind)) *rig {
 	t.Helper()
-	k := job.Kind{Name: kind, Concurrency: 4, Backoff: job.Backoff{First: time.Millisecond, Max: time.Millisecond}}
+	k := job.Kind{Name: kind, Concurrency: 4, Backoff: job.Backoff{First: time.Millisecond, Max: time.Millisecond}, Grace: 50 * time.Millisecond}
 	if change != nil {
 		change(&k)
 	}
@@ -96,7 +96,7 @@ func (r *rig) submit(input string) job.ID {
 
 // attempts hands out the claimed jobs, until stop.
 func (r *rig) attempts() (next func() (*broker.Task, *message.Message), stop func()) {
-	sub := r.Subscriber(0, 50*time.Millisecond)
+	sub := r.Subscriber(0)
 	ch, err := sub.Subscribe(r.t.Context(), broker.Topic(kind))
 	require.NoError(r.t, err)
 	next = func() (*broker.Task, *message.Message) {

@@ -208,7 +208,7 @@ func testFinalFailure(t *testing.T, s Store) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		done <- r.Work(ctx, 0, time.Second, func(context.Context, *broker.Task) error {
+		done <- r.Work(ctx, 0, func(context.Context, *broker.Task) error {
 			return job.Problemf("exit-status", "exit status 3")
 		})
 	}()

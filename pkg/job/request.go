@@ -55,10 +55,11 @@ type Kind struct {
 	QueueLimit  int           // jobs queued at most; more are refused
 	Retention   time.Duration // how long a job is kept after its end
 	Backoff     Backoff
-	Input       []byte // JSON Schema of the input; nil: anything
-	Result      []byte // JSON Schema of the result; for readers only
-	MaxInput    int64  // bytes
-	AtMostOnce  bool   // an attempt whose process died is not repeated: the work may have been done
+	Input       []byte        // JSON Schema of the input; nil: anything
+	Result      []byte        // JSON Schema of the result; for readers only
+	MaxInput    int64         // bytes
+	Grace       time.Duration // for an attempt that was told to end, before the job is taken from it
+	AtMostOnce  bool          // an attempt whose process died is not repeated: the work may have been done
 }
 
 // AnyKind is the name under which the rules stand of kinds that have none of their
@@ -88,6 +89,7 @@ const (
 	DefaultConcurrency = 8                // a few for each core of a small machine
 	DefaultQueueLimit  = 10_000           // minutes of work for most kinds; more is a wait nobody wants
 	DefaultRetention   = 24 * time.Hour   // a client that slept over night still finds its result
+	DefaultGrace       = 15 * time.Second // more than a command has between SIGTERM and SIGKILL
 	DefaultMaxInput    = 1 << 20          // fits a NATS message with its default limit
 )
 
@@ -103,6 +105,7 @@ func (k Kind) WithDefaults() Kind {
 	k.QueueLimit = orDefault(k.QueueLimit, DefaultQueueLimit)
 	k.Retention = orDefault(k.Retention, DefaultRetention)
 	k.Backoff = orDefault(k.Backoff, DefaultBackoff)
+	k.Grace = orDefault(k.Grace, DefaultGrace)
 	k.MaxInput = orDefault(k.MaxInput, DefaultMaxInput)
 	return k
 }

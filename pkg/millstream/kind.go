@@ -2,6 +2,7 @@ package millstream
 
 import (
 	"context"
+	"time"
 
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/worker"
@@ -28,15 +29,31 @@ func Func(name string, run func(ctx context.Context, t *Task) (any, error)) Kind
 	return Kind{Kind: job.Kind{Name: name, Worker: "func"}, Run: run}
 }
 
+// killTime is what a command takes to be gone and its last words stored, after the
+// grace that it has itself.
+const killTime = 5 * time.Second
+
 // Exec returns a kind that is a command.
 func Exec(name string, e worker.Exec) Kind {
-	return Kind{Kind: job.Kind{Name: name, Worker: "exec"}, Run: e.Func()}
+	k := Kind{Kind: job.Kind{Name: name, Worker: "exec"}, Run: e.Func()}
+	if e.Grace > 0 {
+		k.Grace = e.Grace + killTime
+	}
+	return k
 }
 
 // HTTP returns a kind that is an HTTP upstream. Unless it is idempotent, a request
 // that was sent is never sent again.
 func HTTP(name string, h worker.HTTP) Kind {
 	return Kind{Kind: job.Kind{Name: name, Worker: "http", AtMostOnce: !h.Idempotent}, Run: h.Func()}
+}
+
+// maxGrace returns the longest grace of all kinds.
+func maxGrace(kinds []Kind) (grace time.Duration) {
+	for _, k := range rulesOf(kinds) {
+		grace = max(grace, k.Grace)
+	}
+	return grace
 }
 
 // rulesOf returns the rules of kinds.

@@ -50,6 +50,8 @@ type parts struct {
 	index  *index.Index
 	server *http.Server
 	ln     net.Listener
+
+	deadline *time.Timer // of an orderly stop; set by drain
 }
 
 // Run serves until ctx ends, then stops in order, within Config.Drain. It returns
@@ -67,12 +69,13 @@ func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWork()
-	finish, grace := s.config.Drain/2, s.config.Drain/4
-	g.Go(func() error { return p.broker.Work(work, finish, grace, s.attempt()) })
+	finish := max(0, s.config.Drain-maxGrace(s.kinds))
+	g.Go(func() error { return p.broker.Work(work, finish, s.attempt()) })
 	g.Go(func() error { p.index.Sweep(ctx); return nil })
 	g.Go(func() error { return served(p.server.Serve(p.ln)) })
 	g.Go(func() error { <-ctx.Done(); return s.drain(p, endWork) })
 	err = g.Wait()
+	p.deadline.Stop()
 	return errors.Join(err, p.broker.Close())
 }
 
@@ -84,6 +87,7 @@ func (s *Server) drain(p *parts, endWork func()) error {
 	s.config.Log.Info("stopping", zap.Duration("within", s.config.Drain), zap.Int("streams", p.hub.Readers()))
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Drain)
 	defer cancel()
+	p.deadline = time.AfterFunc(s.config.Drain, func() { _ = p.broker.Close() }) // who is not done by then is taken back at the next start
 	p.broker.Drain()
 	p.hub.Close()
 	endWork()
