@@ -208,11 +208,15 @@ func TestTapeJumpsToItsEnd(t *testing.T) {
 }
 
 func TestTapeBlocksAreBounded(t *testing.T) {
+	// Up to seq 9 a frame has this size beside its data.
+	frame := len(tape.Encode(run(0, 1, 1000)...).Bytes) - 1000
+	fitting := tape.MaxBlock - (frame + 1000) - frame
 	for name, events := range map[string][]job.Event{
-		"small":          run(0, 5000, 100),
-		"odd":            run(0, 700, 4999),
-		"near the limit": run(0, 5, tape.MaxBlock-150),
-		"over the limit": run(0, 5, tape.MaxBlock+1),
+		"small":                    run(0, 5000, 100),
+		"odd":                      run(0, 700, 4999),
+		"near the limit":           run(0, 5, tape.MaxBlock-150),
+		"over the limit":           run(0, 5, tape.MaxBlock+1),
+		"exactly the limit, twice": append(append(run(0, 1, fitting), run(1, 1, 1000)...), run(2, 2, tape.MaxBlock/2-frame)...),
 		"mixed": append(append(append(append(run(0, 10, 100), run(10, 1, 2*tape.MaxBlock)...),
 			run(11, 4000, 100)...), run(4011, 1, tape.MaxBlock-1000)...), run(4012, 3, 100)...),
 	} {

@@ -81,9 +81,6 @@ func (v *view) block(m Mark) (Block, Mark) {
 	last := v.head
 	if limit := m.offset + MaxBlock; last.offset > limit {
 		last = v.before(limit)
-		if last.offset < m.offset {
-			last = m
-		}
 		for next := range v.behind(last) {
 			if next.offset > limit && last != m {
 				break
