@@ -20,8 +20,8 @@ type Block struct {
 	End   bool       // it is terminal
 }
 
-// Frame is one event of a Block. All three share the block's memory: a frame
-// that is kept for long keeps its whole tape.
+// Frame is one event of a Block. Its fields share the block's memory: to keep one
+// of them for long is to keep the array of a whole tape.
 type Frame struct {
 	ID   string // the cursor behind the event
 	Type string
@@ -38,8 +38,9 @@ const (
 )
 
 // AppendFrame appends the event to b as one SSE frame, whatever is in it: a line
-// break would end the frame and begin one of the worker's making. JSON has them
-// only between its tokens, where a space means the same.
+// break, which would end the frame and begin one of the worker's making, becomes
+// a space. JSON has line breaks only between its tokens, where a space means the
+// same.
 func AppendFrame(b []byte, e *job.Event) []byte {
 	b = append(b, idPart...)
 	b = e.Cursor().Append(b)

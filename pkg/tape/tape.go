@@ -10,8 +10,8 @@ import (
 )
 
 // MaxBlock is the size of the largest block of more than one event that a tape
-// returns: what one write deadline has to be enough for, and what a slow reader
-// holds of a tape that went on without it.
+// returns: what one write deadline has to be enough for, as much as of the one
+// event that is the largest there is.
 const MaxBlock = 256 << 10
 
 var (
@@ -77,8 +77,8 @@ func (t *Tape) Seek(after job.Cursor) (Mark, error) { return t.now.Load().seek(a
 
 // Read returns the events behind m and the place behind them: all there are, or
 // as many as fit in MaxBlock, or one that is larger. At the head the block is
-// empty; at the end of a job that is over the error is io.EOF. It searches for
-// nothing and copies nothing.
+// empty; at the end of a job that is over the error is io.EOF. It copies nothing
+// and searches for nothing but the end of a block that is full.
 func (t *Tape) Read(m Mark) (Block, Mark, error) {
 	v := t.now.Load()
 	switch {
