@@ -129,8 +129,12 @@ func (s *reader) value() any {
 
 // logLines says each line of r on a stream of the log.
 func (t *Task) logLines(stream string, r io.Reader) error {
-	return eachLine(r, t.out.chunk, func(line []byte, _ bool) error {
-		t.Log(stream, string(line))
+	inside := false
+	return eachLine(r, t.out.chunk, func(line []byte, more bool) error {
+		if len(line) > 0 || !inside {
+			t.Log(stream, string(line))
+		}
+		inside = more
 		return nil
 	})
 }

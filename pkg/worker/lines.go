@@ -8,10 +8,15 @@ import (
 
 // eachLine calls f with each line of r as it comes, without its newline. A line
 // longer than limit comes in pieces, cut between runes; more says that the line
-// goes on. The piece is valid until f returns. No more than one line, or limit, is
-// in memory.
+// goes on, and the last piece of it may be empty. A piece is valid until f returns.
+// No more than limit is in memory.
 func eachLine(r io.Reader, limit int, f func(piece []byte, more bool) error) error {
 	buf := make([]byte, 0, min(limit, 4<<10))
+	inside := false
+	each := func(piece []byte, more bool) error {
+		inside = more
+		return f(piece, more)
+	}
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(make([]byte, 0, min(2*cap(buf), limit)), buf...)
@@ -19,20 +24,20 @@ func eachLine(r io.Reader, limit int, f func(piece []byte, more bool) error) err
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		seen := len(buf)
 		buf = buf[:seen+n]
-		rest, ferr := complete(buf, seen, f)
+		rest, ferr := complete(buf, seen, each)
 		if ferr != nil {
 			return ferr
 		}
 		if len(rest) == limit {
 			cut := len(rest) - incomplete(rest)
-			if ferr := f(rest[:cut], true); ferr != nil {
+			if ferr := each(rest[:cut], true); ferr != nil {
 				return ferr
 			}
 			rest = rest[cut:]
 		}
 		buf = buf[:copy(buf, rest)]
 		if err != nil {
-			return lastLine(buf, err, f)
+			return lastLine(buf, inside, err, f)
 		}
 	}
 }
@@ -53,8 +58,8 @@ func complete(buf []byte, seen int, f func([]byte, bool) error) ([]byte, error) 
 }
 
 // lastLine is the end of eachLine: the last line may lack its newline.
-func lastLine(line []byte, err error, f func([]byte, bool) error) error {
-	if len(line) > 0 {
+func lastLine(line []byte, inside bool, err error, f func([]byte, bool) error) error {
+	if len(line) > 0 || inside {
 		if ferr := f(line, false); ferr != nil {
 			return ferr
 		}

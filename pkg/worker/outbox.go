@@ -17,9 +17,10 @@ const (
 	// up: a few batches, so that the store never waits.
 	maxPending = 1 << 20
 
-	// maxBatch is the data of one message: a quarter of what a NATS server accepts
-	// by default, so that the largest single event fits beside it.
-	maxBatch = 256 << 10
+	// maxBatch is how much is taken for one message, and maxMessage what that may
+	// grow to when it is encoded: half of what a NATS server accepts by default.
+	maxBatch   = 256 << 10
+	maxMessage = 512 << 10
 
 	// maxText is the largest piece of output or log in one event: what one read of
 	// a full pipe brings.
@@ -50,6 +51,7 @@ type outbox struct {
 	detach func() bool             // forgets ctx
 	until  time.Time               // when the last word of the attempt will have been said
 	last   bool                    // no attempt follows this one
+	half   int                     // of the events that there were to pace when it began
 	gate   chan struct{}           // holds a token while sink is called: it sees one call at a time
 	wake   chan struct{}           // tells the pacer to look again
 	done   chan struct{}           // closed when the pacer is gone
@@ -62,11 +64,11 @@ type outbox struct {
 	partial []byte     // output behind the last newline
 	due     time.Time  // when partial goes without one
 	meter   meter
-	out     tally // of the output that was kept
-	dropped int64 // bytes of output that were not
-	cut     bool  // the job was told that they are not
-	events  int   // of the job, those on their way included
-	bytes   int64 // of these events
+	out     tally     // of the output that was kept
+	dropped int64     // bytes of output that were not
+	cut     bool      // the job was told that they are not
+	events  int       // of the job, those on their way included
+	bytes   int64     // of these events
 	next    time.Time // not before then the next batch
 	closed  bool
 	err     error // of the store: it stays
@@ -102,6 +104,7 @@ func newOutbox(ctx context.Context, fail context.CancelCauseFunc, a Attempt, lim
 	}
 	o.moved = sync.NewCond(&o.mu)
 	o.events, o.bytes = o.sink.Used()
+	o.half = (lim.Events - max(o.events, lim.Events/2)) / 2
 	o.detach = context.AfterFunc(ctx, o.release)
 	go o.pace()
 	return o

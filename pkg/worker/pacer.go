@@ -123,7 +123,7 @@ func batchLen(recs []job.Record) int {
 	size := 0
 	for i := range recs {
 		size += len(recs[i].Data)
-		if i > 0 && size > maxBatch {
+		if i > 0 && size > maxMessage {
 			return i
 		}
 	}
@@ -144,20 +144,25 @@ func (o *outbox) count(n int) {
 }
 
 // interval returns the time that one event has to last. In the first half of the
-// budget that is none. Then the rest of it is spread over the rest of the
-// attempt's time; from it comes off what full pieces of text may need, which do
-// not wait, and half of what is left as long as another attempt may need it.
+// budget that is none; then what is left of it is spread over the rest of the
+// attempt's time.
 func (o *outbox) interval(now time.Time) time.Duration {
 	if o.events < o.lim.Events/2 {
 		return 0
 	}
-	rest := o.lim.Events - o.events
-	pieces := int(2 * max(0, o.lim.Bytes-o.bytes) / int64(o.chunk)) // two in a row fill more than one
-	rest -= min(pieces, rest/2)
-	if !o.last {
-		rest /= 2
-	}
+	rest := o.lim.Events - o.events - o.reserve()
 	return max(o.until.Sub(now), time.Second) / time.Duration(max(rest, 1))
+}
+
+// reserve returns how many events are kept back: half of those there were to pace
+// at first for the next attempt, or up to so many for full pieces of text, which
+// do not wait and are as many as the limit of bytes allows.
+func (o *outbox) reserve() int {
+	if !o.last {
+		return o.half
+	}
+	pieces := int(2 * max(0, o.left()) / int64(o.chunk)) // two in a row fill more than one
+	return min(pieces, o.half)
 }
 
 // call calls the store. The first error is the last call: it ends the attempt,

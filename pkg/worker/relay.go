@@ -119,7 +119,7 @@ func (t *Task) relayLog(data []byte) error {
 
 // reader relays the events of a stream of lines.
 type reader struct {
-	t      *Task
+	t       *Task
 	name    string          // of the stream, for people
 	results bool            // a line of type "result" is the result, not an event
 	result  json.RawMessage // of the last such line

@@ -68,6 +68,7 @@ func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) 
 	defer cancel()
 
 	t := newTask(ctx, fail, a, opt)
+	defer t.out.close() // for the one that ends with runtime.Goexit
 	v, err := t.call(ctx, fn)
 	ended := context.Cause(ctx)
 	s, stands := v.(settled)

@@ -57,11 +57,11 @@ func (t *Task) Bind(v any) error {
 	return nil
 }
 
-// maxMessage bounds a progress message and maxStream the name of a stream: both
+// maxProgress bounds a message of progress and maxStream the name of a stream: both
 // are labels. What is longer ends with an ellipsis.
 const (
-	maxMessage = 4 << 10
-	maxStream  = 64
+	maxProgress = 4 << 10
+	maxStream   = 64
 )
 
 // Progress says how far the attempt is: done of total, or of an unknown total if
@@ -69,7 +69,7 @@ const (
 // that come faster than the rate of the limits the last is kept and stored when
 // its time comes, or when the attempt ends.
 func (t *Task) Progress(done, total float64, message string) {
-	t.out.progress(progressData{Progress: done, Total: total, Message: clip(message, maxMessage)})
+	t.out.progress(progressData{Progress: done, Total: total, Message: clip(message, maxProgress)})
 }
 
 // Write says a piece of the output. Whole lines go out at once, the rest of a line

@@ -1,0 +1,230 @@
+package worker_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/worker"
+)
+
+// every calls f each d until the context ends, or for the given time.
+func every(ctx context.Context, d, length time.Duration, f func(i int)) {
+	for i := range int(length / d) {
+		if ctx.Err() != nil {
+			return
+		}
+		f(i)
+		time.Sleep(d)
+	}
+}
+
+// A line each millisecond for a quarter of an hour fits the budget, and all of it
+// is there.
+func TestLinesForAQuarterOfAnHourFitTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s sink
+		hash := sha256.New()
+		longest := time.Duration(0)
+		last := time.Now()
+		s.onRecord = func(job.Record) {
+			longest = max(longest, time.Since(last))
+			last = time.Now()
+		}
+		_, err := s.run(t, func(ctx context.Context, task *worker.Task) (any, error) {
+			every(ctx, time.Millisecond, 15*time.Minute-time.Second, func(i int) {
+				fmt.Fprintf(io.MultiWriter(task, hash), "line %d\n", i)
+			})
+			return nil, nil
+		})
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(s.recs), 10_000)
+		require.Greater(t, len(s.recs), 6_000, "the budget is there to be used")
+		require.Less(t, longest, time.Second, "no reader waits long for the next event")
+		sum := sha256.Sum256(s.output(t))
+		require.Equal(t, hex.EncodeToString(hash.Sum(nil)), hex.EncodeToString(sum[:]))
+		require.Empty(t, s.of(job.Log))
+	})
+}
+
+// All that can be joined at once, until the timeout, and again by further attempts.
+func TestEverythingAtOnceFitsTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s sink
+		a := s.attempt("")
+		a.Job.MaxAttempts = 3
+		for a.Job.Attempt = 1; a.Job.Attempt <= 3; a.Job.Attempt++ {
+			before := len(s.recs)
+			_, err := s.runAttempt(t, func(ctx context.Context, task *worker.Task) (any, error) {
+				every(ctx, 5*time.Millisecond, 20*time.Minute, func(i int) {
+					fmt.Fprintf(task, "line %d\n", i)
+					task.Log("stderr", "a line")
+					task.Log(fmt.Sprint("stream ", i%3), "a line")
+					task.Progress(float64(i), 0, "")
+				})
+				return nil, nil
+			}, a, worker.Options{})
+			requireProblem(t, err, "attempt-timeout", true)
+			require.Greater(t, len(s.recs), before+500, "a later attempt has its share")
+		}
+		require.LessOrEqual(t, len(s.recs), 10_000)
+	})
+}
+
+func TestFastOutputIsNotSlowedDownByTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{}
+		s.before.events = 9_990 // by other attempts: an event each minute and a half
+		start := time.Now()
+		line := strings.Repeat("x", 999) + "\n"
+		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			for range 40_000 {
+				_, _ = io.WriteString(task, line)
+			}
+			return nil, nil
+		})
+		require.NoError(t, err)
+		require.Zero(t, time.Since(start))
+		require.Len(t, s.output(t), 40_000_000)
+	})
+}
+
+func TestLogsAreJoinedUnderPressure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{}
+		s.before.events = 5_000
+		var want []string
+		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			for i := range 10_000 {
+				want = append(want, fmt.Sprint("line ", i))
+				task.Log("stderr", want[i])
+				fmt.Fprintln(task, "output")
+				time.Sleep(time.Millisecond)
+			}
+			return nil, nil
+		})
+		require.NoError(t, err)
+		require.Less(t, len(s.recs), 200)
+		var got []string
+		for _, l := range s.logs(t) {
+			got = append(got, strings.Split(l.Line, "\n")...)
+		}
+		require.Equal(t, want, got)
+		require.Len(t, s.output(t), 70_000)
+	})
+}
+
+func TestOwnEventsWaitUnderPressure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s sink
+		said := 0
+		_, err := s.run(t, func(ctx context.Context, task *worker.Task) (any, error) {
+			for ctx.Err() == nil {
+				if err := task.Emit("tick", said); err != nil {
+					return nil, err
+				}
+				said++
+			}
+			return nil, nil
+		})
+		requireProblem(t, err, "attempt-timeout", true)
+		require.LessOrEqual(t, len(s.recs), 10_000)
+		require.Greater(t, len(s.recs), 7_000)
+		require.Len(t, s.recs, said, "what Emit took is stored")
+		for i, d := range s.data("tick") {
+			require.Equal(t, fmt.Sprint(i), d)
+		}
+	})
+}
+
+func TestEmitIsReleasedWhenTheAttemptEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{}
+		s.before.events = 9_999
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		start := time.Now()
+		_, err := worker.Run(ctx, func(_ context.Context, task *worker.Task) (any, error) {
+			_ = task.Emit("first", 1)
+			return nil, task.Emit("second", 2)
+		}, s.attempt(""), worker.Options{})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, time.Second, time.Since(start))
+		require.Len(t, s.recs, 2)
+	})
+}
+
+func TestSlowStoreHoldsUpWhoeverTalks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{delay: time.Second}
+		start := time.Now()
+		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			piece := []byte(strings.Repeat("x", 32<<10))
+			for range 320 { // 10 MiB at 256 KiB a second
+				if _, err := task.Write(piece); err != nil {
+					return nil, err
+				}
+			}
+			require.InDelta(t, 35, time.Since(start).Seconds(), 4, "only what may be pending is not stored yet")
+			return nil, nil
+		})
+		require.NoError(t, err)
+		require.Len(t, s.output(t), 10<<20)
+	})
+}
+
+func TestOutputIsCutAtItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{}
+		s.before.bytes = 63 << 20
+		line := strings.Repeat("€", 33) + "\n"
+		all := strings.Repeat(line, 20_000)
+		out, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			for range 20_000 {
+				n, err := io.WriteString(task, line)
+				require.NoError(t, err)
+				require.Len(t, line, n)
+			}
+			task.Log("notes", "not stored")
+			require.ErrorIs(t, task.Emit("own", 1), job.ErrTooLarge)
+			task.Progress(1, 2, "numbers still pass")
+			return worker.Output{}, nil
+		})
+		require.NoError(t, err)
+		got := string(s.output(t))
+		require.InDelta(t, 1<<20, len(got), 32<<10)
+		require.True(t, strings.HasPrefix(all, got))
+		for _, d := range s.data(job.Output) {
+			require.NotContains(t, d, "base64")
+		}
+		require.Len(t, s.logs(t), 1)
+		require.Contains(t, s.logs(t)[0].Line, "output is cut here")
+		require.Equal(t, []string{`{"progress":1,"total":2}`}, s.data(job.Progress))
+
+		r := requireResult(t, out, []byte(got), "text/plain; charset=utf-8")
+		require.True(t, r.Truncated)
+		require.Contains(t, string(out.Record.Data), `"truncated":true`)
+	})
+}
+
+func TestCutOutputIsNotInline(t *testing.T) {
+	s := sink{}
+	s.before.bytes = 64<<20 - 10
+	out, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+		_, _ = io.WriteString(task, "twelve bytes")
+		return worker.Output{}, nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "twelve byt", string(s.output(t)))
+	require.Contains(t, string(out.Record.Data), `"href"`)
+	require.True(t, out.Record.Private.Result.Truncated)
+}
