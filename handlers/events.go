@@ -36,6 +36,7 @@ func (a *API) events(c *gin.Context) error {
 	case format == jsonType:
 		return a.page(c, &j, r, query)
 	case j.Status.Over() && r.place.cursor == j.Cursor:
+		c.Header("Cache-Control", "no-store")
 		return sendNothing(c, http.StatusNoContent) // an EventSource stops coming back
 	}
 	return a.stream(c, &j, r)

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -103,7 +104,8 @@ func parseDuration(pointer, text string) (time.Duration, error) {
 
 // setQuery sets the options that a query holds.
 func (o *options) setQuery(q url.Values) error {
-	for name, values := range q {
+	for _, name := range slices.Sorted(maps.Keys(q)) { // in the same order each time
+		values := q[name]
 		switch {
 		case name == "access_token":
 			continue

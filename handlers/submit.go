@@ -37,6 +37,9 @@ func (a *API) submit(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.input == nil {
+		return invalid("/input", "is required; null is fine")
+	}
 	r, err := s.request(k)
 	if err != nil {
 		return err
@@ -79,9 +82,6 @@ func parseSubmission(doc []byte) (*submission, error) {
 	}
 	if s.kind == "" {
 		return nil, invalid("/kind", "is required")
-	}
-	if s.input == nil {
-		return nil, invalid("/input", "is required; null is fine")
 	}
 	return s, nil
 }

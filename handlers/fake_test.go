@@ -1,0 +1,279 @@
+package handlers
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/tape"
+)
+
+// world is all that the routes call: a log in memory, its jobs and its readers. It
+// notes each call, and fails those it is told to.
+type world struct {
+	t    *testing.T
+	quit chan struct{} // closed: the server drains
+
+	mu    sync.Mutex // protects the fields below
+	jobs  map[job.ID]*stored
+	fails map[string]error // by the name of the call
+	calls []string
+	id    job.ID       // of the next submit; "": the one it brings
+	last  *job.Request // of the last submit
+	by    string       // of the last cancel
+	why   string       // of the last cancel
+}
+
+// stored is one job.
+type stored struct {
+	job    job.Job
+	tape   *tape.Tape
+	result []byte
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{t: t, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}}
+}
+
+func (w *world) call(name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, name)
+	return w.fails[name]
+}
+
+func (w *world) fail(name string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fails[name] = err
+}
+
+func (w *world) called() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.calls)
+}
+
+// epoch is the life of the store in which all is written.
+const epoch = 1
+
+// add appends records to a job's log, all in one message.
+func (w *world) add(id job.ID, recs ...job.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.jobs[id]
+	at := job.Place{Position: 100 + s.job.Cursor.Seq, Epoch: epoch}
+	var events []job.Event
+	for _, r := range recs {
+		r.Seq, r.Time = s.job.Cursor.Seq+1, time.Now()
+		r.Attempt = max(1, r.Attempt)
+		require.NoError(w.t, s.job.Fold(&r, at))
+		events = append(events, job.Event{Job: id, Place: at, Record: r})
+	}
+	require.NoError(w.t, s.tape.Append(events...))
+}
+
+func (w *world) Submit(_ context.Context, id job.ID, r *job.Request) (job.Job, error) {
+	if err := w.call("Submit"); err != nil {
+		return job.Job{}, err
+	}
+	w.mu.Lock()
+	id, w.id, w.last = cmp.Or(w.id, id), "", r
+	w.jobs[id] = &stored{job: job.Job{ID: id, Kind: r.Kind, Owner: r.Owner}, tape: tape.New(job.Cursor{}, 1<<20)}
+	w.mu.Unlock()
+	w.add(id, job.Record{
+		Type: job.Queued, Private: &job.Private{Request: r},
+		Data: job.MustData(job.QueuedData{Kind: r.Kind, Attempt: 1, Reason: job.ReasonSubmitted}),
+	})
+	return w.now(id), nil
+}
+
+// begin has the job claimed.
+func (w *world) begin(id job.ID) {
+	w.add(id, job.Record{Type: job.Running, Data: []byte(`{"attempt":1,"worker":"w","timeout_at":"2000-01-01T00:15:00Z"}`)})
+}
+
+// progress has it say how far it is.
+func (w *world) progress(id job.ID, n int) {
+	w.add(id, job.Record{Type: job.Progress, Data: job.MustData(map[string]int{"progress": n})})
+}
+
+// succeed ends it with a JSON result.
+func (w *world) succeed(id job.ID, result string) {
+	w.succeedWith(id, "application/json", []byte(result))
+}
+
+func (w *world) succeedWith(id job.ID, mediaType string, result []byte) {
+	sum := sha256.Sum256(result)
+	r := &job.Result{Type: mediaType, Size: int64(len(result)), SHA256: hex.EncodeToString(sum[:])}
+	data := json.RawMessage(`{"result":` + string(result) + `}`)
+	if mediaType != "application/json" {
+		data = json.RawMessage(`{"result":` + string(r.Reference(id)) + `}`)
+	}
+	w.mu.Lock()
+	w.jobs[id].result = result
+	w.mu.Unlock()
+	w.add(id, job.Record{Type: job.Succeeded, Data: data, Private: &job.Private{Result: r}})
+}
+
+func (w *world) failJob(id job.ID) {
+	p := job.Problemf("exit-status", "exit status 3")
+	p.Attempt = 1
+	w.add(id, job.Record{Type: job.Failed, Data: job.MustData(map[string]any{"error": p})})
+}
+
+func (w *world) now(id job.ID) job.Job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.jobs[id].job
+}
+
+func (w *world) edit(id job.ID, f func(*job.Job)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(&w.jobs[id].job)
+}
+
+func (w *world) Job(_ context.Context, id job.ID) (job.Job, error) {
+	if err := w.call("Job"); err != nil {
+		return job.Job{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.jobs[id]; s != nil {
+		return s.job, nil
+	}
+	return job.Job{}, job.Problemf("not-found", "in words of its own")
+}
+
+func (w *world) Cancel(_ context.Context, id job.ID, by, reason string) (job.Job, error) {
+	if err := w.call("Cancel"); err != nil {
+		return job.Job{}, err
+	}
+	w.by, w.why = by, reason
+	data := job.MustData(map[string]string{"by": by, "reason": reason})
+	switch w.now(id).Status {
+	case job.StatusQueued:
+		w.add(id, job.Record{Type: job.Canceled, Data: data})
+	case job.StatusRunning:
+		w.add(id, job.Record{Type: job.CancelRequested, Data: data})
+	}
+	return w.now(id), nil
+}
+
+// file is a result that may fail while it is read.
+type file struct {
+	*bytes.Reader
+	err error
+}
+
+func (f file) Read(p []byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return f.Reader.Read(p)
+}
+
+func (f file) Seek(offset int64, whence int) (int64, error) {
+	if errors.Is(f.err, io.ErrClosedPipe) {
+		return 0, f.err
+	}
+	return f.Reader.Seek(offset, whence)
+}
+
+func (file) Close() error { return nil }
+
+func (w *world) Result(_ context.Context, j job.Job) (io.ReadSeekCloser, error) {
+	if err := w.call("Result"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return file{bytes.NewReader(w.jobs[j.ID].result), w.fails["Read"]}, nil
+}
+
+func (w *world) Ready(context.Context) error { return w.call("Ready") }
+
+func (w *world) Position(job.ID) (int, bool) { return 4, true }
+
+func (w *world) Depth(kind string) (queued, running int) { return len(kind), 1 }
+
+func (w *world) Open(_ context.Context, id job.ID, after job.Cursor) (tape.Reader, error) {
+	if err := w.call("Open"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.jobs[id]
+	if s == nil {
+		return nil, job.ErrNotFound
+	}
+	m, err := s.tape.Seek(after)
+	if err != nil {
+		return nil, job.ErrCursor
+	}
+	w.calls = append(w.calls, "Opened")
+	return &reader{world: w, tape: s.tape, mark: m}, nil
+}
+
+// reader reads a tape, as the hub's readers do.
+type reader struct {
+	world *world
+	tape  *tape.Tape
+	mark  tape.Mark
+}
+
+func (r *reader) Next(ctx context.Context, idle <-chan time.Time) (tape.Block, error) {
+	if err := r.world.call("Next"); err != nil {
+		return tape.Block{}, err
+	}
+	for {
+		changed := r.tape.Changed()
+		b, next, err := r.tape.Read(r.mark)
+		if err != nil || len(b.Bytes) > 0 {
+			r.mark = next
+			return b, err
+		}
+		select {
+		case <-changed:
+		case <-idle:
+			return tape.Block{}, nil
+		case <-r.world.quit:
+			return tape.Block{}, job.ErrDraining
+		case <-ctx.Done():
+			return tape.Block{}, context.Cause(ctx)
+		}
+	}
+}
+
+func (r *reader) Cursor() job.Cursor { return r.mark.Cursor() }
+
+func (r *reader) Close() { _ = r.world.call("Close") }
+
+// openReaders returns how many readers were not closed.
+func (w *world) openReaders() (n int) {
+	for _, name := range w.called() {
+		switch name {
+		case "Opened":
+			n++
+		case "Close":
+			n--
+		}
+	}
+	return n
+}
+
+func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }
