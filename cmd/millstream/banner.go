@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -14,6 +15,7 @@ import (
 type banner struct {
 	url, data, nats string
 	kinds           []millstream.Kind
+	samples         bool
 }
 
 func (b banner) print(w io.Writer) {
@@ -25,9 +27,12 @@ func (b banner) print(w io.Writer) {
 		fmt.Fprintf(t, "  %s\t%s\t%s\n", title, k.Name, b.about(k))
 		title = ""
 	}
+	if b.samples {
+		fmt.Fprintln(t, "  \t\tThese are samples: see 'millstream serve --help' for kinds of your own.")
+	}
 	fmt.Fprintf(t, "  Store\t%s\n", b.store())
 	_ = t.Flush() // a banner that cannot be written is no reason to stop
-	fmt.Fprintf(w, "\n  Submit a job and watch it, here the first kind:\n\n    %s\n\n", b.curl())
+	fmt.Fprintf(w, "\n  Submit a job and watch it:\n\n    %s\n\n", b.curl())
 	fmt.Fprintf(w, "  Ctrl-C stops it in peace, twice at once.\n\n")
 }
 
@@ -42,18 +47,23 @@ func (b banner) store() string {
 	switch {
 	case b.nats != "":
 		return b.nats
-	case b.data == "memory":
+	case b.data == millstream.Memory:
 		return "in memory: nothing is kept"
 	}
 	return b.data
 }
 
-// curl returns a command that works when it is pasted.
+// curl returns a command that works when it is pasted, unless every kind wants
+// input of a certain shape.
 func (b banner) curl() string {
+	kind, mediaType, input := b.kinds[0], "application/json", "{}"
+	if i := slices.IndexFunc(b.kinds, func(k millstream.Kind) bool { return k.Input == nil }); i >= 0 {
+		kind, mediaType, input = b.kinds[i], "text/plain", "slow is smooth and smooth is fast"
+	}
 	return strings.Join([]string{
-		"curl -N " + b.url + "/v1/kinds/" + b.kinds[0].Name + "/jobs",
+		"curl -N " + b.url + "/v1/kinds/" + kind.Name + "/jobs",
 		"-H 'Accept: text/event-stream'",
-		"-H 'Content-Type: text/plain'",
-		"-d 'slow is smooth and smooth is fast'",
+		"-H 'Content-Type: " + mediaType + "'",
+		"-d '" + input + "'",
 	}, ` \`+"\n      ")
 }

@@ -73,9 +73,10 @@ func (b *bar) say(text string) {
 // show moves the bar of the event's job.
 func (s *bars) show(e *client.Event) error {
 	b := s.add(e.Job)
+	if e.Type == job.Output || e.Type == job.Log || !e.Type.Reserved() {
+		return nil // that says nothing about how far it is
+	}
 	switch e.Type {
-	case job.Output, job.Log:
-		return nil // they say nothing about how far it is
 	case job.Progress:
 		p := dataOf[client.Progress](e)
 		b.SetCurrent(filled(p))

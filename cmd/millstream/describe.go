@@ -67,7 +67,7 @@ func problemText(p *job.Problem) string {
 func queuedText(e *client.Event) string {
 	d := dataOf[job.QueuedData](e)
 	text := "queued"
-	if d.Reason != job.ReasonSubmitted {
+	if d.Reason != "" && d.Reason != job.ReasonSubmitted {
 		text += fmt.Sprintf(" for attempt %d: %s", d.Attempt, d.Reason)
 	}
 	if d.RunAt != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -107,7 +106,7 @@ func configPath(flags *pflag.FlagSet, environ []string) string {
 			return path
 		}
 	}
-	if _, err := fs.Stat(os.DirFS("."), configFile); err == nil {
+	if _, err := os.Stat(configFile); err == nil {
 		return configFile
 	}
 	return ""

@@ -52,12 +52,13 @@ func serve(ctx context.Context, s *settings, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if len(kinds) == 0 {
+	samples := len(kinds) == 0
+	if samples {
 		kinds = millstream.Samples()
 	}
 	c := s.config(log)
 	if status := cmd.ErrOrStderr(); isTerminal(status) {
-		c.Ready = func(url string) { banner{url, s.Data, s.NATS, kinds}.print(status) }
+		c.Ready = func(url string) { banner{url, s.Data, s.NATS, kinds, samples}.print(status) }
 	}
 	err = millstream.New(c, kinds...).Run(ctx)
 	if err == nil || errors.Is(err, context.Canceled) {

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// fakeServer speaks the contract and is as unkind about it as a network can be:
+// every stream is cut behind one event.
+func fakeServer() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/kinds/{kind}/jobs", fakeSubmit)
+	mux.HandleFunc("GET /v1/jobs/{id}", known(func(w http.ResponseWriter, _ *http.Request, j fakeJob) { writeJSON(w, http.StatusOK, j.object()) }))
+	mux.HandleFunc("GET /v1/jobs/{id}/events", known(fakeEvents))
+	mux.HandleFunc("GET /v1/jobs/{id}/result", known(fakeResult))
+	mux.HandleFunc("POST /v1/jobs/{id}/cancel", known(fakeCancel))
+	mux.HandleFunc("GET /livez", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, 503, job.Problemf("draining", "on its way out"))
+	})
+	return mux
+}
+
+// fakeJob is a job whose events are all there, but for one that never ends.
+type fakeJob struct {
+	name       string
+	status     job.Status
+	events     []job.Record
+	result     string
+	resultType string
+	endless    bool
+}
+
+func (j fakeJob) id() job.ID { return fakeID(j.name) }
+
+// fakeID returns an id that names the job, in the letters that ids have; their
+// first is a low one.
+func fakeID(name string) job.ID {
+	name = strings.NewReplacer("i", "1", "l", "1", "o", "0", "u", "v").Replace(name)
+	return job.ID("job_0" + name + strings.Repeat("0", 25-len(name)))
+}
+
+func (j fakeJob) object() map[string]any {
+	o := map[string]any{
+		"id": j.id(), "kind": j.name, "status": j.status, "attempt": 1, "max_attempts": 3, "tags": []string{"t1", "t2"},
+		"created_at": "2026-11-22T10:00:00.000Z", "run_at": nil, "progress": map[string]any{"progress": 1, "total": 4, "message": "m"}, "result": nil, "error": nil,
+	}
+	if j.status == job.StatusFailed {
+		o["error"] = job.Problemf("exit-status", "it broke")
+	}
+	return o
+}
+
+// did returns the events of a job that did and said this: type and data in turn.
+func did(typesAndData ...string) (records []job.Record) {
+	attempt := 1
+	for i := 0; i < len(typesAndData); i += 2 {
+		t := job.Type(typesAndData[i])
+		if t == job.Queued && i > 0 {
+			attempt++
+		}
+		records = append(records, job.Record{
+			Seq: uint64(i/2 + 1), Type: t, Attempt: attempt, Time: time.Date(2026, 11, 22, 10, 0, i/2, 0, time.UTC), Data: json.RawMessage(typesAndData[i+1]),
+		})
+	}
+	return records
+}
+
+func sumOf(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+const fakeOutput = "héllo\nwörld\x00\xff\n"
+
+var fakeJobs = index(
+	fakeJob{name: "output", status: job.StatusSucceeded, result: fakeOutput, resultType: "text/plain", events: did(
+		"job.queued", `{"kind":"x","run_at":null,"attempt":1,"reason":"submitted"}`,
+		"job.running", `{"attempt":1}`,
+		"job.output", `{"index":0,"chunk":"héllo\n"}`,
+		"job.log", `{"stream":"stderr","line":"a \u001b[31mred\u001b[0m line"}`,
+		"job.output", `{"index":1,"chunk":"d8O2cmxkAP8K","encoding":"base64"}`,
+		"job.progress", `{"progress":42,"total":100,"message":"encoding"}`,
+		"tick", `{"left":3}`,
+		"job.succeeded", `{"result":{"href":"x","size":15,"type":"text/plain","sha256":"`+sumOf(fakeOutput)+`"}}`,
+	)},
+	fakeJob{name: "result", status: job.StatusSucceeded, result: `{"n":1}` + "\n", resultType: "application/json", events: did(
+		"job.queued", `{}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"thinking\n"}`, "job.succeeded", `{"result":{"n":1}}`,
+	)},
+	fakeJob{name: "retried", status: job.StatusSucceeded, result: "second\n", resultType: "text/plain", events: did(
+		"job.queued", `{"reason":"submitted"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"first\n"}`,
+		"job.attempt_failed", `{"attempt":1,"error":{"type":"/problems/exit-status","title":"T","detail":"exit status 1"},"retry_at":"2026-11-22T10:00:10.000Z"}`,
+		"job.queued", `{"attempt":2,"reason":"retry"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"second\n"}`, "job.succeeded", `{"result":"second\n"}`,
+	)},
+	fakeJob{name: "bad", status: job.StatusFailed, events: did("job.queued", `{}`, "job.running", `{}`, "job.failed", `{"error":{"type":"/problems/exit-status","title":"T","detail":"it broke"}}`)},
+	fakeJob{name: "gone", status: job.StatusCanceled, events: did("job.queued", `{}`, "job.canceled", `{"reason":"no need"}`)},
+	fakeJob{name: "never", status: job.StatusRunning, endless: true, events: did("job.queued", `{}`, "job.running", `{}`, "job.progress", `{"progress":1}`)},
+	fakeJob{name: "reset", status: job.StatusSucceeded, result: "ab", resultType: "text/plain", events: did(
+		"job.queued", `{}`, "job.output", `{"index":0,"chunk":"a"}`, "stream.reset", `{"reason":"epoch"}`,
+		"job.output", `{"index":0,"chunk":"a"}`, "job.output", `{"index":1,"chunk":"b"}`, "job.succeeded", `{"result":"ab"}`,
+	)},
+)
+
+func index(jobs ...fakeJob) map[job.ID]fakeJob {
+	m := map[job.ID]fakeJob{}
+	for _, j := range jobs {
+		m[j.id()] = j
+	}
+	return m
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func refuse(w http.ResponseWriter, status int, p *job.Problem) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+func known(h func(http.ResponseWriter, *http.Request, fakeJob)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		j, ok := fakeJobs[job.ID(r.PathValue("id"))]
+		if !ok {
+			refuse(w, http.StatusNotFound, job.Problemf("not-found", "There is no such job."))
+			return
+		}
+		h(w, r, j)
+	}
+}
+
+// fakeSubmit accepts a job of the kind that has its name, and shows what it was
+// asked for.
+func fakeSubmit(w http.ResponseWriter, r *http.Request) {
+	j, ok := fakeJobs[fakeID(r.PathValue("kind"))]
+	if !ok {
+		p := job.Problemf("invalid-input", "The input does not fit the schema.")
+		p.Errors = []job.FieldError{{Pointer: "/url", Detail: "is required"}}
+		refuse(w, http.StatusUnprocessableEntity, p)
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	o := j.object()
+	o["status"] = "queued"
+	if r.Header.Get("Prefer") == "wait=1" { // it ends in no time
+		o["status"] = j.status
+	}
+	o["asked"] = fmt.Sprintf("%s %s %q", r.URL.RawQuery, r.Header.Get("Content-Type"), body)
+	writeJSON(w, http.StatusAccepted, o)
+}
+
+func fakeCancel(w http.ResponseWriter, r *http.Request, j fakeJob) {
+	body, _ := io.ReadAll(r.Body)
+	o := j.object()
+	if !j.status.Over() {
+		o["cancel_requested_at"] = "2026-11-22T10:00:09.000Z"
+	}
+	o["status"] = string(j.status) + string(body)
+	writeJSON(w, http.StatusOK, o)
+}
+
+func fakeResult(w http.ResponseWriter, _ *http.Request, j fakeJob) {
+	w.Header().Set("Content-Type", j.resultType)
+	fmt.Fprint(w, j.result)
+}
+
+func fakeEvents(w http.ResponseWriter, r *http.Request, j fakeJob) {
+	after := r.Header.Get("Last-Event-ID")
+	if after == "" {
+		after = r.URL.Query().Get("after")
+	}
+	c, _ := job.ParseCursor(after)
+	if int(c.Seq) >= len(j.events) && !j.endless {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	fmt.Fprint(w, "retry: 1\n")
+	if int(c.Seq) < len(j.events) {
+		e := job.Event{Job: j.id(), Record: j.events[c.Seq]}
+		e.Place = job.Place{Position: 100 + e.Seq, Epoch: 1}
+		fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", e.Cursor(), e.Type, e.AppendJSON(nil))
+	}
+	w.(http.Flusher).Flush()
+	if int(c.Seq) >= len(j.events) {
+		<-r.Context().Done()
+	}
+	panic(http.ErrAbortHandler)
+}
