@@ -368,3 +368,8 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 	}
 	return finished
 }
+
+const (
+	timeToWait = 10 * time.Second
+	tick       = time.Millisecond
+)

@@ -40,32 +40,40 @@ func (b *Broker) load(ctx context.Context) error {
 	return nil
 }
 
-// replay folds one message of the log, at start.
+// replay folds one message of the log, at start. A job of which one message is
+// damaged, or missing, is damaged.
 func (b *Broker) replay(s stored) {
-	m, err := decode(s.subject, s.data)
-	if err != nil {
-		b.log.Error("damaged message", zap.String("subject", s.subject), zap.Uint64("position", s.position), zap.Error(err))
-		return // what follows it will not fit
+	kind, id, ok := parseSubject(s.subject)
+	if !ok {
+		b.log.Error("a message that is no job's", zap.String("subject", s.subject), zap.Uint64("position", s.position))
+		return
 	}
-	e := b.jobs[m.ID]
+	e := b.jobs[id]
 	if e == nil {
-		e = &entry{subject: s.subject, floor: s.position, job: job.Job{ID: m.ID, Kind: m.Kind, Owner: m.Owner}}
-		b.jobs[m.ID] = e
+		e = &entry{subject: s.subject, floor: s.position, job: job.Job{ID: id, Kind: kind}}
+		b.jobs[id] = e
 	}
 	e.tail = s.position
-	after := e.job
-	if e.damaged != nil {
-		return
+	if e.damaged == nil {
+		e.damaged = b.replayInto(e, s)
 	}
+}
+
+func (b *Broker) replayInto(e *entry, s stored) error {
+	m, err := decode(s.subject, s.data)
+	if err != nil {
+		return err
+	}
+	after := e.job
 	if err := m.fold(&after, s.position); err != nil {
-		e.damaged = err
-		return
+		return err
 	}
 	e.job = after
 	b.keep(e, m, s.data, s.position)
 	for i := range m.Records {
 		e.bytes += int64(len(m.Records[i].Data))
 	}
+	return nil
 }
 
 // sort says what a job found in the log is: live, over and to be archived, or the
