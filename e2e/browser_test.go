@@ -20,7 +20,7 @@ const tokens = 40
 func TestBrowserResumesAndStops(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t)
-	page := servePage(t)
+	page := serveFiles(t, "testdata")
 	s := start(t, object{
 		"cors":  object{"origins": []string{page.URL}},
 		"kinds": object{"tokens": object{"http": object{"url": up.URL}}},
@@ -55,7 +55,7 @@ func TestBrowserResumesAndStops(t *testing.T) {
 func TestBrowserKeepsForeignPagesOut(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t)
-	page := servePage(t)
+	page := serveFiles(t, "testdata")
 	s := start(t, object{"kinds": object{"tokens": object{"http": object{"url": up.URL}}}})
 	b := openPage(t, page.URL+"/page.html?base="+url.QueryEscape(s.base))
 	pollPage(t, b, `failure !== ''`)
@@ -69,9 +69,9 @@ func TestBrowserKeepsForeignPagesOut(t *testing.T) {
 	require.Zero(t, up.asked(), "the page had work done")
 }
 
-// servePage serves testdata as a web site of its own origin.
-func servePage(t *testing.T) *httptest.Server {
-	site := httptest.NewServer(http.FileServer(http.Dir("testdata")))
+// serveFiles serves a directory as a web site of its own origin.
+func serveFiles(t *testing.T, dir string) *httptest.Server {
+	site := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	t.Cleanup(site.Close)
 	return site
 }
@@ -99,7 +99,9 @@ func openPage(t *testing.T, address string) context.Context {
 func pollPage(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
 	_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(patience)))
-	require.NoError(t, err, "the page: %v %v", evaluate[any](t, ctx, "failure"), evaluate[any](t, ctx, "seen"))
+	if err != nil {
+		t.Fatalf("not in the page: %s: %v\n%s", expression, err, evaluate[string](t, ctx, `document.body.innerText`))
+	}
 }
 
 func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {

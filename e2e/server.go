@@ -29,27 +29,33 @@ type object map[string]any
 // server is a millstream in a process of its own, with a store of its own.
 type server struct {
 	client
-	config string // path of its configuration
-	data   string // directory of its store
-	log    *os.File
-	cmd    *exec.Cmd
-	exited chan struct{}
+	program []string // with its arguments
+	log     *os.File
+	cmd     *exec.Cmd
+	exited  chan struct{}
 }
 
 // start runs a server with the configuration until the test ends.
 func start(t *testing.T, config object) *server {
 	t.Helper()
-	dir := t.TempDir()
 	text, err := json.Marshal(config) // YAML is a superset of JSON
 	require.NoError(t, err)
-	s := &server{
-		client: client{t: t, base: "http://" + freeAddress(t)},
-		config: filepath.Join(dir, "millstream.yaml"),
-		data:   filepath.Join(dir, "data"),
-	}
-	require.NoError(t, os.WriteFile(s.config, text, 0o600))
-	s.log, err = os.Create(filepath.Join(dir, "log"))
+	file := filepath.Join(t.TempDir(), "millstream.yaml")
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	return launch(t, binary, "serve", "--config", file, "--log-level", "warn")
+}
+
+// launch runs a program that takes --listen and --data until the test ends.
+func launch(t *testing.T, program ...string) *server {
+	t.Helper()
+	dir, address := t.TempDir(), freeAddress(t)
+	log, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
+	s := &server{
+		client:  client{t: t, base: "http://" + address},
+		program: append(program, "--listen", address, "--data", filepath.Join(dir, "data")),
+		log:     log,
+	}
 	t.Cleanup(s.finish)
 	s.boot()
 	return s
@@ -58,8 +64,8 @@ func start(t *testing.T, config object) *server {
 // boot starts the process on its store, and returns when it is ready.
 func (s *server) boot() {
 	s.t.Helper()
-	s.cmd = exec.Command(binary, "serve", "--config", s.config, "--listen", s.address(), "--data", s.data, "--log-level", "warn")
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	s.cmd = exec.Command(s.program[0], s.program[1:]...)
+	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = "..", s.log, s.log
 	require.NoError(s.t, s.cmd.Start())
 	cmd, exited := s.cmd, make(chan struct{})
 	s.exited = exited
