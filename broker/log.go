@@ -63,6 +63,7 @@ type write struct {
 	attachment []byte
 	lease      uint64 // whose attachment it is
 	done       chan error
+	after      job.Job // once it is stored: the job as the message left it
 }
 
 // batch is a message on its way to the store.
@@ -189,6 +190,9 @@ func (b *Broker) settle(e *entry, bt *batch, position uint64, err error) {
 	if err == nil {
 		bt.after.Cursor.Place = job.Place{Position: position, Epoch: bt.frame.Epoch}
 		b.commit(e, bt.frame, bt.data, position, bt.after)
+		for _, w := range bt.writes {
+			w.after = bt.after
+		}
 	}
 	bt.tell(err)
 	e.inFlight = false

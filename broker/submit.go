@@ -17,8 +17,9 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, storeTime, unavailable(context.DeadlineExceeded))
 }
 
-// Submit stores r as the job id and returns it as it stands. A job that is there
-// already is returned as it is: the same id is never two jobs.
+// Submit stores r as the job id and returns it as it was stored: queued, whatever
+// has become of it since. A job that is there already is returned as it stands: the
+// same id is never two jobs.
 func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
 	if b.isClosing() {
 		return job.Job{}, job.ErrDraining
@@ -34,19 +35,17 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	}
 	q := complete(r, k)
 	e := b.entry(r.Kind, id, r.Owner)
-	err := b.append(ctx, e, &write{attachment: r.Input, propose: func(j *job.Job) ([]job.Record, bool) {
+	w := &write{attachment: r.Input, propose: func(j *job.Job) ([]job.Record, bool) {
 		return []job.Record{submitted(q)}, !j.Exists()
-	}})
-	if err != nil {
+	}}
+	if err := b.append(ctx, e, w); err != nil {
 		b.queue.Dismiss(r.Kind)
-	}
-	if errors.Is(err, job.ErrLeaseLost) { // it exists
-		err = nil
-	}
-	if err != nil {
+		if errors.Is(err, job.ErrLeaseLost) { // it exists
+			return b.Job(ctx, id)
+		}
 		return job.Job{}, err
 	}
-	return b.Job(ctx, id)
+	return w.after, nil
 }
 
 // complete returns r with the kind's rules in place of what it leaves open.

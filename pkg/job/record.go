@@ -105,13 +105,37 @@ func (r *Record) appendFields(b []byte, id ID) []byte {
 	b = append(b, `","attempt":`...)
 	b = strconv.AppendInt(b, int64(r.Attempt), 10)
 	b = append(b, `,"time":"`...)
-	b = r.Time.UTC().AppendFormat(b, timeFormat)
+	b = appendTime(b, r.Time)
 	b = append(b, `","data":`...)
 	if len(r.Data) == 0 {
 		b = append(b, "{}"...)
 	}
 	b = append(b, r.Data...)
 	return append(b, '}')
+}
+
+// appendTime appends t in timeFormat: a third of the time of AppendFormat, which
+// would be a third of what an event costs.
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	b = digits(b, year, 1000)
+	b = digits(append(b, '-'), int(month), 10)
+	b = digits(append(b, '-'), day, 10)
+	b = digits(append(b, 'T'), hour, 10)
+	b = digits(append(b, ':'), minute, 10)
+	b = digits(append(b, ':'), second, 10)
+	b = digits(append(b, '.'), t.Nanosecond()/1e6, 100)
+	return append(b, 'Z')
+}
+
+// digits appends n in as many digits as unit has.
+func digits(b []byte, n, unit int) []byte {
+	for ; unit > 0; unit /= 10 {
+		b = append(b, byte('0'+n/unit%10))
+	}
+	return b
 }
 
 // AppendLine appends the record as it is stored: the fields of the event object
