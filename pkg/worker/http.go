@@ -91,15 +91,10 @@ func (h HTTP) request(ctx context.Context, t *Task) (*http.Request, error) {
 	if method == "" {
 		method = http.MethodPost
 	}
-	var body io.Reader = bytes.NewReader(t.Input())
-	if !h.Idempotent {
-		body = struct{ io.Reader }{body} // a body that the transport cannot send again by itself
-	}
-	req, err := http.NewRequestWithContext(ctx, method, h.URL, body)
+	req, err := http.NewRequestWithContext(ctx, method, h.URL, bytes.NewReader(t.Input()))
 	if err != nil {
 		return nil, err
 	}
-	req.ContentLength = int64(len(t.Input()))
 	if t.InputType() != "" {
 		req.Header.Set("Content-Type", t.InputType())
 	}
@@ -113,7 +108,12 @@ func (h HTTP) request(ctx context.Context, t *Task) (*http.Request, error) {
 	}
 	req.Header.Set("Millstream-Job", string(t.ID()))
 	req.Header.Set("Millstream-Attempt", strconv.Itoa(t.Attempt()))
-	req.Header.Set("Idempotency-Key", string(t.ID()))
+	req.Header.Del("Idempotency-Key")
+	if h.Idempotent {
+		req.Header.Set("Idempotency-Key", string(t.ID()))
+	} else { // spelled so that net/http does not see it: it would send the request again by itself
+		req.Header["idempotency-key"] = []string{string(t.ID())}
+	}
 	return req, nil
 }
 

@@ -71,6 +71,7 @@ func TestSteadyDotsAppear(t *testing.T) {
 				_, _ = io.WriteString(task, ".")
 				time.Sleep(10 * time.Millisecond)
 			}
+			synctest.Wait()
 			require.InDelta(t, 18, len(s.recs), 3, "the hold runs from the first byte, not from the last")
 			return nil, nil
 		})

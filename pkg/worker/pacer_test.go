@@ -65,7 +65,7 @@ func TestEverythingAtOnceFitsTheBudget(t *testing.T) {
 		for a.Job.Attempt = 1; a.Job.Attempt <= 3; a.Job.Attempt++ {
 			before := len(s.recs)
 			_, err := s.runAttempt(t, func(ctx context.Context, task *worker.Task) (any, error) {
-				every(ctx, 5*time.Millisecond, 20*time.Minute, func(i int) {
+				every(ctx, 20*time.Millisecond, 20*time.Minute, func(i int) {
 					fmt.Fprintf(task, "line %d\n", i)
 					task.Log("stderr", "a line")
 					task.Log(fmt.Sprint("stream ", i%3), "a line")
@@ -87,14 +87,14 @@ func TestFastOutputIsNotSlowedDownByTheBudget(t *testing.T) {
 		start := time.Now()
 		line := strings.Repeat("x", 999) + "\n"
 		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
-			for range 40_000 {
+			for range 20_000 {
 				_, _ = io.WriteString(task, line)
 			}
 			return nil, nil
 		})
 		require.NoError(t, err)
 		require.Zero(t, time.Since(start))
-		require.Len(t, s.output(t), 40_000_000)
+		require.Len(t, s.output(t), 20_000_000)
 	})
 }
 

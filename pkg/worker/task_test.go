@@ -81,6 +81,7 @@ func TestProgressComesAtItsRateAndEndsWithTheLast(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			time.Sleep(time.Second)
+			synctest.Wait()
 			require.Len(t, at, 11, "the trailing edge comes without a further call")
 			task.Progress(1000, 1000, "")
 			task.Progress(1001, 0, "over")
