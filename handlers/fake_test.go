@@ -10,7 +10,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,13 +23,15 @@ import (
 // world is all that the routes call: a log in memory, its jobs and its readers. It
 // notes each call, and fails those it is told to.
 type world struct {
-	t    *testing.T
-	quit chan struct{} // closed: the server drains
+	t      *testing.T
+	quit   chan struct{} // closed: the server drains
+	budget int           // bytes of a tape
 
 	mu    sync.Mutex // protects the fields below
 	jobs  map[job.ID]*stored
 	fails map[string]error // by the name of the call
 	calls []string
+	open  int          // readers
 	id    job.ID       // of the next submit; "": the one it brings
 	last  *job.Request // of the last submit
 	by    string       // of the last cancel
@@ -45,7 +46,7 @@ type stored struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}}
+	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}}
 }
 
 func (w *world) call(name string) error {
@@ -92,7 +93,7 @@ func (w *world) Submit(_ context.Context, id job.ID, r *job.Request) (job.Job, e
 	}
 	w.mu.Lock()
 	id, w.id, w.last = cmp.Or(w.id, id), "", r
-	w.jobs[id] = &stored{job: job.Job{ID: id, Kind: r.Kind, Owner: r.Owner}, tape: tape.New(job.Cursor{}, 1<<20)}
+	w.jobs[id] = &stored{job: job.Job{ID: id, Kind: r.Kind, Owner: r.Owner}, tape: tape.New(job.Cursor{}, w.budget)}
 	w.mu.Unlock()
 	w.add(id, job.Record{
 		Type: job.Queued, Private: &job.Private{Request: r},
@@ -225,7 +226,7 @@ func (w *world) Open(_ context.Context, id job.ID, after job.Cursor) (tape.Reade
 	if err != nil {
 		return nil, job.ErrCursor
 	}
-	w.calls = append(w.calls, "Opened")
+	w.open++
 	return &reader{world: w, tape: s.tape, mark: m}, nil
 }
 
@@ -261,19 +262,15 @@ func (r *reader) Next(ctx context.Context, idle <-chan time.Time) (tape.Block, e
 
 func (r *reader) Cursor() job.Cursor { return r.mark.Cursor() }
 
-func (r *reader) Close() { _ = r.world.call("Close") }
-
-// openReaders returns how many readers were not closed.
-func (w *world) openReaders() (n int) {
-	for _, name := range w.called() {
-		switch name {
-		case "Opened":
-			n++
-		case "Close":
-			n--
-		}
-	}
-	return n
+func (r *reader) Close() {
+	r.world.mu.Lock()
+	defer r.world.mu.Unlock()
+	r.world.open--
 }
 
-func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }
+// readers returns how many readers are open.
+func (w *world) readers() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open
+}

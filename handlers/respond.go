@@ -48,7 +48,7 @@ func encode(v any) ([]byte, error) {
 
 const (
 	writeTimeout = 5 * time.Second // for a piece; who takes longer reconnects and resumes
-	piece        = 64 << 10        // so that whoever takes 13 kB a second is served
+	piece        = 32 << 10        // so that whoever takes 8 kB a second is served
 	rearm        = time.Second     // setting the deadline costs as much as a small write
 )
 
