@@ -16,14 +16,18 @@ const anonymous = "anonymous"
 // bearer is where the claims of a request's token are kept with the request.
 const bearer = "bearer"
 
-// authenticated checks the read token of a request that carries one. Such a
-// request reads the token's job and does nothing else. One without credentials
-// may do everything: there are no callers yet, and who reaches the server is
-// trusted.
+// authenticated checks the token of a request. The admin key may do everything, and
+// so may a request without credentials where there is no such key: who reaches
+// that server is trusted. A read token reads its job and does nothing else.
 func (a *API) authenticated(c *gin.Context) error {
 	token, sent, err := tokenOf(c.Request)
-	if err != nil || !sent {
+	switch {
+	case err != nil:
 		return err
+	case !sent && a.Admin != nil:
+		return job.Problemf("unauthenticated", "This server asks for a key: Authorization: Bearer <key>.")
+	case !sent, a.isAdmin(c.Request, token):
+		return nil
 	}
 	claims, err := a.Tokens.Verify(token)
 	if err != nil {
@@ -34,6 +38,12 @@ func (a *API) authenticated(c *gin.Context) error {
 	}
 	c.Set(bearer, claims)
 	return nil
+}
+
+// isAdmin reports whether the token is the admin key. In an address it is not
+// taken: addresses end up in logs and histories, and it lives for long.
+func (a *API) isAdmin(r *http.Request, token string) bool {
+	return a.Admin != nil && !r.URL.Query().Has("access_token") && a.Admin(token)
 }
 
 // reads reports whether the request reads a job.

@@ -62,7 +62,8 @@ type Tokens interface {
 	Verify(token string) (access.Claims, error)
 }
 
-// API holds what the routes share. All of it is required but Hosts and Origins.
+// API holds what the routes share. All of it is required but Admin, Hosts and
+// Origins.
 type API struct {
 	Store  Log
 	Jobs   Jobs
@@ -70,6 +71,7 @@ type API struct {
 	Hub    Hub
 	Tokens Tokens
 	Kinds  map[string]job.Kind
+	Admin  func(key string) bool // knows who may do everything; nil: anybody may
 	Log    *zap.Logger
 
 	Heartbeat time.Duration // silence on a stream after which it says that it lives

@@ -23,8 +23,14 @@ type Config struct {
 	MaxStore   int64         // bytes the embedded store may use
 	TapeMemory int64         // bytes of recent events kept in memory, of all jobs
 	Limits     Limits
+	AdminKey   string // whoever has it may do everything; without one, see NewKey
 	Log        *zap.Logger
 	Ready      func(url string) // called once the API can be reached; may be nil
+
+	// NewKey is told the admin key that is made at the first start on an address
+	// that other machines reach, if there is no AdminKey. Only a hash of it is kept.
+	// By default it is printed on standard error.
+	NewKey func(key string)
 }
 
 // Memory, as Config.Data, keeps nothing: the jobs end with the process.
@@ -72,6 +78,9 @@ func (c Config) withDefaults() Config {
 	set(&c.Limits.Streams, d.Limits.Streams)
 	if c.Log == nil {
 		c.Log = zap.NewNop()
+	}
+	if c.NewKey == nil {
+		c.NewKey = printKey
 	}
 	return c
 }

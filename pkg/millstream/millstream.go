@@ -155,9 +155,13 @@ func (s *Server) face(ctx context.Context, p *parts) error {
 	if p.ln, err = net.Listen("tcp", s.config.Listen); err != nil {
 		return err
 	}
+	admin, err := s.admin(ctx, p.broker, p.ln.Addr())
+	if err != nil {
+		return errors.Join(err, p.ln.Close())
+	}
 	gin.SetMode(gin.ReleaseMode)
 	api := &handlers.API{
-		Store: p.broker, Jobs: p.index, Queue: p.queue, Hub: p.hub, Tokens: access.NewSigner(key),
+		Admin: admin, Store: p.broker, Jobs: p.index, Queue: p.queue, Hub: p.hub, Tokens: access.NewSigner(key),
 		Kinds: byName(s.kinds), Log: s.config.Log,
 		Heartbeat: s.config.Heartbeat, Body: s.config.Limits.Body, Streams: s.config.Limits.Streams,
 		Hosts: s.config.Hosts, Origins: s.config.Origins,
