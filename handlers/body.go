@@ -43,6 +43,27 @@ func body(c *gin.Context, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// maxRefused is how much of a body that was refused is read, so that a client that
+// sends all of it before it reads an answer gets one. net/http does the same, but
+// with the answer's deadline running.
+const maxRefused = 256 << 10
+
+// settle reads what is left of the request's body. More than is read, or one that
+// the client does not send before it was asked to, costs it the connection.
+func settle(c *gin.Context) {
+	r := c.Request
+	if r.ContentLength == 0 || r.ProtoMajor == 2 || c.Writer.Header().Get("Connection") == "close" {
+		return
+	}
+	if r.Header.Get("Expect") != "" {
+		c.Header("Connection", "close")
+		return
+	}
+	if _, err := io.CopyN(io.Discard, r.Body, maxRefused+1); err != io.EOF {
+		c.Header("Connection", "close")
+	}
+}
+
 func tooLarge(limit int64) *job.Problem {
 	return job.Problemf("too-large", "At most %d bytes are accepted.", limit)
 }

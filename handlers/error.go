@@ -55,14 +55,21 @@ func (a *API) handle(route func(*gin.Context) error) gin.HandlerFunc {
 	}
 }
 
+// statusGone is what the log has, as nginx's, for a client that left before there
+// was an answer.
+const statusGone = 499
+
 // fail answers with the error's problem, unless the answer has begun or nobody
 // is there to read it. What is no problem of ours is logged and not shown.
 func (a *API) fail(c *gin.Context, err error) {
-	if errors.Is(err, errReaderGone) || c.Request.Context().Err() != nil {
-		return
-	}
 	p, ours := problemOf(err)
-	if !ours {
+	switch {
+	case c.Writer.Written() && ours, errors.Is(err, errReaderGone):
+		return
+	case !ours && c.Request.Context().Err() != nil: // a body that is late ends the context too, but with a problem
+		c.Status(statusGone)
+		return
+	case !ours:
 		a.Log.Error("request failed", zap.String("route", c.FullPath()), zap.Error(err))
 	}
 	if c.Writer.Written() {
@@ -97,6 +104,7 @@ func (e jobError) Unwrap() error { return e.Problem }
 func sendProblem(c *gin.Context, p *job.Problem, cause json.RawMessage) error {
 	p.Instance = c.Request.URL.EscapedPath()
 	h := c.Writer.Header()
+	settle(c)
 	h.Del("ETag")
 	h.Set("Cache-Control", "no-store") // a 404 may be a job tomorrow
 	switch p.Status {

@@ -659,7 +659,7 @@ func TestSubmitAndStream(t *testing.T) {
 		for range 3 {
 			defer s.stream(pathOf(goldenJob, "/events")).quit()
 		}
-		s.calls = nil
+		s.forget()
 		s.problem(s.send(ask(s)), 429, "rate-limited")
 		require.NotContains(t, s.called(), "Submit")
 		require.Equal(t, 202, s.post("/v1/jobs", `{"kind":"report","input":1}`).StatusCode)

@@ -237,8 +237,15 @@ type reader struct {
 	mark  tape.Mark
 }
 
+// errPanic is the error of a call that does not return.
+var errPanic = errors.New("at the disco")
+
 func (r *reader) Next(ctx context.Context, idle <-chan time.Time) (tape.Block, error) {
-	if err := r.world.call("Next"); err != nil {
+	err := r.world.call("Next")
+	if err == errPanic {
+		panic(err)
+	}
+	if err != nil {
 		return tape.Block{}, err
 	}
 	for {
@@ -273,4 +280,11 @@ func (w *world) readers() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.open
+}
+
+// forget drops the calls that were noted.
+func (w *world) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = nil
 }

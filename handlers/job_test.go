@@ -147,7 +147,7 @@ func TestIDs(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {
 		id := string(s.submit())
 		unknown := string(job.NewID())
-		s.calls = nil
+		s.forget()
 		for _, text := range []string{
 			"*", ">", "a.b", "\x00", "$JS.API.>", strings.Repeat("0", 300), "é", "job_", " ", id + "0", id[:29], strings.ToUpper(id),
 			"job_" + strings.Repeat("i", 26), "job_" + strings.Repeat("*", 26), "..", "%2e%2e", "job_01k3z9\r\nx: y", id + "\x00",
@@ -169,7 +169,7 @@ func TestIDs(t *testing.T) {
 						a.Header.Del("Content-Length")
 						require.Equal(t, same.Header, a.Header)
 					}
-					s.calls = nil
+					s.forget()
 				}
 			}
 		}
@@ -212,7 +212,7 @@ func TestCancel(t *testing.T) {
 		require.Equal(t, 202, s.post(pathOf(running, "/cancel"), `{}`).StatusCode, "again")
 
 		s.succeed(running, "1")
-		s.calls = nil
+		s.forget()
 		a = s.post(pathOf(running, "/cancel"), `{"reason":null}`)
 		require.Equal(t, 200, a.StatusCode)
 		require.Contains(t, a.body, `"status":"succeeded"`)

@@ -1,0 +1,136 @@
+package handlers
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+func TestKinds(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		s.problem(s.get("/v1/kinds/nope"), 404, "not-found")
+		var one struct{ Name string }
+		s.get("/v1/kinds/report").into(t, &one)
+		require.Equal(t, "report", one.Name)
+	})
+	serve(t, func(t *testing.T, s *service) {
+		require.Equal(t, `{"kinds":[]}`, s.get("/v1/kinds").body)
+	}, func(a *API) { a.Kinds = nil })
+}
+
+// A schema that cannot be served stops the start; what it refers to is never
+// opened.
+func TestBadSchemas(t *testing.T) {
+	for schema, word := range map[string]string{
+		`{`:                                    "EOF",
+		`{"type":"strin"}`:                     "",
+		`{"$ref":"file:///etc/passwd"}`:        "no URLLoader set",
+		`{"$ref":"http://127.0.0.1/x"}`:        "no URLLoader set",
+		`{"pattern":"("}`:                      "",
+		`{"properties":{"a":{"minimum":"x"}}}`: "",
+	} {
+		s := newService(t, func(a *API) { a.Kinds = map[string]job.Kind{"bad": {Name: "bad", Input: []byte(schema)}} })
+		_, err := s.api.Handler()
+		require.ErrorContains(t, err, "kind bad: input schema", schema)
+		require.ErrorContains(t, err, word)
+	}
+}
+
+// All that is wrong with an input is told at once, each with its place, but not
+// without end.
+func TestMisfits(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		p := s.problem(s.post("/v1/jobs", `{"kind":"list","input":{"a/b":[1,"x",2,null]}}`), 422, "invalid-input")
+		var at []string
+		for _, e := range p.Errors {
+			require.NotEmpty(t, e.Detail)
+			at = append(at, e.Pointer)
+		}
+		require.Contains(t, at, "/input/a~1b/1")
+		require.Contains(t, at, "/input/a~1b/3")
+		p = s.problem(s.post("/v1/kinds/list/jobs", `{"a/b":[`+strings.Repeat(`"x",`, 100)+`1]}`), 422, "invalid-input")
+		require.Len(t, p.Errors, maxFieldErrors)
+	}, func(a *API) {
+		a.Kinds = map[string]job.Kind{"list": {Name: "list", Input: []byte(`{"properties":{"a/b":{"items":{"type":"integer"}}}}`)}}
+	})
+}
+
+// Inputs are decoded for their schema a few at a time; who waits and leaves stores
+// nothing.
+func TestSchemaSlots(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		for range schemaSlots {
+			s.api.schemas <- struct{}{}
+		}
+		var group sync.WaitGroup
+		group.Go(func() { require.Equal(t, 202, s.post("/v1/kinds/resize/jobs", `{"url":"x"}`).StatusCode) })
+		require.Equal(t, 202, s.post("/v1/kinds/report/jobs", `{}`).StatusCode, "a kind without a schema does not wait")
+		synctest.Wait()
+		s.forget()
+		time.Sleep(time.Minute)
+		require.Empty(t, s.called())
+		<-s.api.schemas
+		group.Wait()
+		require.Contains(t, s.called(), "Submit")
+		require.Len(t, s.api.schemas, schemaSlots-1)
+	})
+}
+
+func TestHealth(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		require.Equal(t, 200, s.get("/livez").StatusCode)
+		require.Equal(t, 200, s.get("/readyz").StatusCode)
+		s.fail("Ready", job.ErrDraining)
+		s.problem(s.get("/readyz"), 503, "draining")
+		s.fail("Ready", errors.New("secret"))
+		a := s.get("/readyz")
+		s.problem(a, 503, "storage-unavailable")
+		require.NotContains(t, a.body, "secret")
+		require.Equal(t, 200, s.get("/livez").StatusCode)
+		require.Equal(t, 200, s.do("HEAD", "/livez", "").StatusCode)
+	})
+}
+
+// Every type of problem has a page that says what to do, and each that answers a
+// request has a status.
+func TestProblemPages(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		for name, title := range job.Titles {
+			require.NotEmpty(t, advice[name], name)
+			a := s.get("/problems/" + name)
+			require.Equal(t, 200, a.StatusCode)
+			require.Contains(t, a.body, name)
+			require.Contains(t, strings.ReplaceAll(a.body, "&#39;", "'"), title)
+		}
+		require.Len(t, advice, len(job.Titles))
+		for name := range statuses {
+			require.Contains(t, job.Titles, name)
+		}
+	})
+}
+
+// Fifty bombs at once: the few that are decoded are the only ones that grow.
+func TestBombs(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		body := `{"url":"x","bomb":[` + strings.Repeat(`{"a":0},`, 100) + `0]}`
+		var group sync.WaitGroup
+		for range 50 {
+			group.Go(func() {
+				resp, err := s.client.Do(s.request("POST", "/v1/kinds/resize/jobs", body, "Content-Type", jsonType))
+				require.NoError(t, err)
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				require.Equal(t, 413, resp.StatusCode)
+			})
+		}
+		group.Wait()
+	})
+}

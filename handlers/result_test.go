@@ -1,0 +1,109 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+func TestResult(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.begin(id)
+		large := strings.Repeat("0123456789", 30<<10)
+		s.succeedWith(id, "application/pdf", []byte(large))
+		a := s.get(pathOf(id, "/result"))
+		require.Equal(t, 200, a.StatusCode)
+		require.Equal(t, large, a.body)
+		require.Equal(t, "application/pdf", a.Header.Get("Content-Type"))
+		require.Equal(t, `"`+s.now(id).Result.SHA256+`"`, a.Header.Get("ETag"))
+		require.Equal(t, "private, no-cache", a.Header.Get("Cache-Control"))
+		require.Equal(t, "sandbox", a.Header.Get("Content-Security-Policy"))
+
+		part := s.get(pathOf(id, "/result"), "Range", "bytes=100005-100009", "If-Range", a.Header.Get("ETag"))
+		require.Equal(t, 206, part.StatusCode)
+		require.Equal(t, "56789", part.body)
+		whole := s.get(pathOf(id, "/result"), "Range", "bytes=5-9", "If-Range", `"another"`)
+		require.Equal(t, 200, whole.StatusCode)
+	})
+}
+
+// A wait ends with the job, or with the wait.
+func TestResultWait(t *testing.T) {
+	for name, tc := range map[string]struct {
+		prefer string
+		end    func(*service, job.ID)
+		status int
+		took   time.Duration
+	}{
+		"succeeds":   {"wait=20", func(s *service, id job.ID) { s.succeed(id, "1") }, 200, 7 * time.Second},
+		"fails":      {"wait=20", func(s *service, id job.ID) { s.failJob(id) }, 409, 7 * time.Second},
+		"goes on":    {"wait=20", func(s *service, id job.ID) { s.progress(id, 1) }, 202, 20 * time.Second},
+		"is too far": {"wait=5", func(s *service, id job.ID) { s.succeed(id, "1") }, 202, 5 * time.Second},
+		"no wait":    {"respond-async", func(s *service, id job.ID) { s.succeed(id, "1") }, 202, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve(t, func(t *testing.T, s *service) {
+				id := s.submit()
+				s.begin(id)
+				time.AfterFunc(7*time.Second, func() { tc.end(s, id) })
+				begin := time.Now()
+				a := s.get(pathOf(id, "/result"), "Prefer", tc.prefer)
+				require.Equal(t, tc.status, a.StatusCode)
+				require.Equal(t, tc.took, time.Since(begin))
+				require.Equal(t, tc.prefer, a.Header.Get("Preference-Applied"))
+				require.Equal(t, tc.status == 202, a.Header.Get("Retry-After") == "1")
+				require.Equal(t, tc.status == 202, strings.Contains(a.body, `"links":`))
+			})
+		})
+	}
+}
+
+// What cannot be read is a problem, or a connection that is cut: never a result
+// that is shorter than it says.
+func TestResultUnreadable(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.begin(id)
+		s.succeedWith(id, "text/plain", []byte(strings.Repeat("x", 10_000)))
+		s.fail("Result", job.Problemf("storage-unavailable", ""))
+		s.problem(s.get(pathOf(id, "/result")), 503, "storage-unavailable")
+		s.fail("Result", job.ErrNotFound)
+		s.problem(s.get(pathOf(id, "/result")), 404, "not-found")
+		s.fail("Result", nil)
+		s.fail("Read", fmt.Errorf("seek: %w", io.ErrClosedPipe))
+		s.problem(s.get(pathOf(id, "/result")), 500, "internal")
+
+		s.fail("Read", errors.New("the store is gone"))
+		resp, err := s.client.Do(s.request("GET", pathOf(id, "/result"), ""))
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.NoError(t, resp.Body.Close())
+	})
+}
+
+// A reader that takes nothing of a large result is given up.
+func TestResultStalled(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.begin(id)
+		s.succeedWith(id, "text/plain", []byte(strings.Repeat("x", 1<<20)))
+		resp, err := s.client.Do(s.request("GET", pathOf(id, "/result"), ""))
+		require.NoError(t, err)
+		time.Sleep(writeTimeout + time.Second)
+		synctest.Wait()
+		require.Equal(t, 1, s.logs.FilterMessage("request").Len(), "the handler has returned")
+		_, err = io.ReadAll(resp.Body)
+		require.Error(t, err)
+		require.NoError(t, resp.Body.Close())
+	})
+}
