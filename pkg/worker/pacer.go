@@ -131,7 +131,7 @@ func batchLen(recs []job.Record) int {
 }
 
 // count takes note of what the job has used, and of when the next batch may go
-// after one of n events.
+// after one of n events: each of the second half of the budget has its time.
 func (o *outbox) count(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -140,16 +140,13 @@ func (o *outbox) count(n int) {
 	if o.next.Before(now) {
 		o.next = now
 	}
+	n = max(0, min(n, o.events-o.lim.Events/2))
 	o.next = o.next.Add(time.Duration(n) * o.interval(now))
 }
 
-// interval returns the time that one event has to last. In the first half of the
-// budget that is none; then what is left of it is spread over the rest of the
-// attempt's time.
+// interval returns the time that one event has to last: what is left of the budget
+// is spread over the rest of the attempt's time.
 func (o *outbox) interval(now time.Time) time.Duration {
-	if o.events < o.lim.Events/2 {
-		return 0
-	}
 	rest := o.lim.Events - o.events - o.reserve()
 	return max(o.until.Sub(now), time.Second) / time.Duration(max(rest, 1))
 }

@@ -146,6 +146,25 @@ func TestOwnEventsWaitUnderPressure(t *testing.T) {
 	})
 }
 
+// The events of the first half are free, also when they come all at once.
+func TestBurstOfEventsIsNotChargedForTheFirstHalf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{delay: time.Second}
+		start := time.Now()
+		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			for i := range 5_003 {
+				if err := task.Emit("tick", i); err != nil {
+					return nil, err
+				}
+			}
+			return nil, nil
+		})
+		require.NoError(t, err)
+		require.Len(t, s.recs, 5_003)
+		require.Less(t, time.Since(start), 10*time.Second)
+	})
+}
+
 func TestEmitIsReleasedWhenTheAttemptEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := sink{}
@@ -214,6 +233,28 @@ func TestOutputIsCutAtItsLimit(t *testing.T) {
 		require.True(t, r.Truncated)
 		require.Contains(t, string(out.Record.Data), `"truncated":true`)
 	})
+}
+
+// Behind a cut nothing follows, not even what would fit.
+func TestCutOutputHasNoHole(t *testing.T) {
+	for offset := range int64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			s := sink{delay: time.Second}
+			s.before.bytes = 64<<20 - 50_000 - offset
+			in := strings.Repeat("€", 20_000) + "aaa"
+			_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+				require.ErrorIs(t, task.Emit("large", strings.Repeat("x", 100_000)), job.ErrTooLarge)
+				_, _ = io.WriteString(task, in[:60_000])
+				for i := range 3 {
+					_, _ = io.WriteString(task, in[60_000+i:][:1])
+				}
+				return nil, nil
+			})
+			require.NoError(t, err)
+			require.True(t, strings.HasPrefix(in, string(s.output(t))))
+			require.Len(t, s.logs(t), 1)
+		})
+	}
 }
 
 func TestCutOutputIsNotInline(t *testing.T) {

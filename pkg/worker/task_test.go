@@ -98,6 +98,23 @@ func TestProgressComesAtItsRateAndEndsWithTheLast(t *testing.T) {
 	})
 }
 
+func TestProgressThatWaitsForTheStoreIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{delay: 10 * time.Second}
+		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			for i := range 20 {
+				task.Progress(float64(i), 0, "")
+				task.Log("notes", "between")
+				time.Sleep(200 * time.Millisecond)
+			}
+			return nil, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, []string{`{"progress":0}`, `{"progress":19}`}, s.data(job.Progress))
+		require.Equal(t, s.of(job.Progress)[1], s.recs[len(s.recs)-2], "where it was said")
+	})
+}
+
 func TestLongLogLinesAreCut(t *testing.T) {
 	var s sink
 	long := strings.Repeat("é", 100_000)

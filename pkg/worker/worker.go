@@ -10,7 +10,8 @@ import (
 )
 
 // Sink stores what an attempt says. Every call returns when the store has it, or
-// with job.ErrLeaseLost once the job belongs to another attempt; that is final.
+// with job.ErrLeaseLost once the job belongs to another attempt; any error is
+// final. It is called from one goroutine at a time and may keep what it is given.
 type Sink interface {
 	// Append stores records behind the job's others, in one message. Seq, Attempt
 	// and Time are filled in by the sink.
@@ -43,7 +44,8 @@ type Outcome struct {
 }
 
 // Func is slow work. It reports through its Task and returns the result: a
-// Result, []byte, string, nil, or anything that encodes as JSON. It must return
-// when ctx ends; context.Cause tells why. An error that is a *job.Problem says
-// itself whether another attempt may help; any other error is retried.
+// Result, []byte, string, nil, or anything that encodes as JSON; the ResultWriter
+// it wrote a large one to; or Output if what it has written is the result. It must
+// return when ctx ends; context.Cause tells why. An error that is a *job.Problem
+// says itself whether another attempt may help; any other error is retried.
 type Func func(ctx context.Context, t *Task) (any, error)
