@@ -16,6 +16,9 @@ const anonymous = "anonymous"
 // bearer is where the claims of a request's token are kept with the request.
 const bearer = "bearer"
 
+// challenge is what a 401 asks for (RFC 6750 3).
+const challenge = `Bearer realm="millstream"`
+
 // authenticated checks the token of a request. The admin key may do everything, and
 // so may a request without credentials where there is no such key: who reaches
 // that server is trusted. A read token reads its job and does nothing else.
@@ -25,12 +28,14 @@ func (a *API) authenticated(c *gin.Context) error {
 	case err != nil:
 		return err
 	case !sent && a.Admin != nil:
+		c.Header("WWW-Authenticate", challenge)
 		return job.Problemf("unauthenticated", "This server asks for a key: Authorization: Bearer <key>.")
 	case !sent, a.isAdmin(c.Request, token):
 		return nil
 	}
 	claims, err := a.Tokens.Verify(token)
 	if err != nil {
+		c.Header("WWW-Authenticate", challenge+`, error="invalid_token"`)
 		return job.Problemf("unauthenticated", "The token is not valid, or no longer.")
 	}
 	if !reads(c) {

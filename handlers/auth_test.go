@@ -95,6 +95,33 @@ func TestBadTokens(t *testing.T) {
 	})
 }
 
+// Where there is an admin key, nothing under /v1 is done without it or a read
+// token; and it is not taken from an address.
+func TestAdmin(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		read := s.signer.Mint(id, anonymous, time.Time{})
+		s.forget()
+		for _, route := range routesOf(s.api) {
+			path := strings.NewReplacer(":id", string(id), ":kind", "report", ":name", "internal").Replace(route[1])
+			if !strings.HasPrefix(path, "/v1") {
+				require.Equal(t, 200, s.do(route[0], path, "").StatusCode, "%v", route)
+				continue
+			}
+			bare := s.do(route[0], path, "")
+			require.Equal(t, 401, bare.StatusCode, "%v", route)
+			require.Equal(t, `Bearer realm="millstream"`, bare.Header.Get("WWW-Authenticate"))
+			require.Equal(t, 401, s.do(route[0], path+"?access_token=key", "").StatusCode, "%v", route)
+			require.Equal(t, 401, s.do(route[0], path, "", "Authorization", "Bearer keys").StatusCode, "%v", route)
+		}
+		require.NotContains(t, s.called(), "Job")
+		require.Equal(t, 202, s.post("/v1/jobs", `{"kind":"report","input":1}`, "Authorization", "Bearer key").StatusCode)
+		require.Equal(t, 200, s.get(pathOf(id, ""), "Authorization", "Bearer key").StatusCode)
+		require.Equal(t, 200, s.get(pathOf(id, ""), "Authorization", "Bearer "+read).StatusCode)
+		s.problem(s.post("/v1/jobs", `{"kind":"report","input":1}`, "Authorization", "Bearer "+read), 403, "forbidden")
+	}, func(a *API) { a.Admin = func(key string) bool { return key == "key" } })
+}
+
 // The log has neither tokens nor inputs, whatever becomes of a request, and is
 // one JSON line a request whatever is in it.
 func TestNothingSecretIsLogged(t *testing.T) {

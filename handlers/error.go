@@ -108,8 +108,6 @@ func sendProblem(c *gin.Context, p *job.Problem, cause json.RawMessage) error {
 	h.Del("ETag")
 	h.Set("Cache-Control", "no-store") // a 404 may be a job tomorrow
 	switch p.Status {
-	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="millstream", error="invalid_token"`)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInsufficientStorage:
 		h.Set("Retry-After", retryAfter(p))
 	}

@@ -198,6 +198,24 @@ func TestSlowSender(t *testing.T) {
 	}
 }
 
+// A client that asks before it sends its body is not told to send one that is
+// refused.
+func TestExpectContinue(t *testing.T) {
+	for path, want := range map[string]string{"/v1/kinds/nope/jobs": "HTTP/1.1 404", "/v1/kinds/report/jobs": "HTTP/1.1 100"} {
+		serve(t, func(t *testing.T, s *service) {
+			conn, err := s.wire.dial(context.Background(), "", "")
+			require.NoError(t, err)
+			_, err = io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
+			require.NoError(t, err)
+			got := make([]byte, len(want))
+			_, err = io.ReadFull(conn, got)
+			require.NoError(t, err)
+			require.Equal(t, want, string(got))
+			require.NoError(t, conn.Close())
+		})
+	}
+}
+
 // A body that took its time does not shorten the answer.
 func TestDeadlineIsTakenBack(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {
@@ -266,6 +284,42 @@ func TestPanic(t *testing.T) {
 		_, err := io.ReadAll(l.in)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		require.Equal(t, 2, s.logs.FilterMessage("panic").Len())
+	})
+}
+
+// A client that left before there was an answer is not an error of ours.
+func TestClientGone(t *testing.T) {
+	s := newService(t)
+	id := s.submit()
+	s.fail("Job", context.Canceled)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	w := httptest.NewRecorder()
+	s.handler().ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+pathOf(id, ""), nil).WithContext(ctx))
+	require.Zero(t, s.logs.FilterMessage("request failed").Len())
+	require.EqualValues(t, statusGone, s.logs.FilterMessage("request").All()[0].ContextMap()["status"])
+}
+
+// A job that cannot be shown is an error that is logged once, whatever was
+// answered by then.
+func TestJobThatCannotBeShown(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.edit(id, func(j *job.Job) { j.Progress = []byte("{") })
+		for i, ask := range []func() answer{
+			func() answer { return s.get(pathOf(id, "")) },
+			func() answer { return s.get(pathOf(id, "/result")) },
+			func() answer { return s.get(pathOf(id, "/events?format=json&after=x")) },
+			func() answer { return s.get(pathOf(id, "/events?format=json&after=latest")) },
+			func() answer { return s.get(pathOf(id, "/events?after=latest")) },
+		} {
+			s.problem(ask(), 500, "internal")
+			require.Equal(t, i+1, s.logs.FilterMessage("request failed").Len())
+		}
+		a := s.get(pathOf(id, "/events?after=x"))
+		require.Equal(t, 200, a.StatusCode)
+		require.NotContains(t, a.body, "internal")
+		require.Equal(t, 6, s.logs.FilterMessage("request failed").Len())
 	})
 }
 
