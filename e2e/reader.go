@@ -71,8 +71,11 @@ func (r *reader) take(e event) error {
 	if e.Type == "stream.end" {
 		return io.EOF
 	}
-	r.events = append(r.events, e) // a stream.reset too: it breaks the order, and judge sees it
+	r.events = append(r.events, e) // a stream.reset too: it breaks the order
 	r.seen.Add(1)
+	if e.Seq != uint64(len(r.events)) {
+		return surprise("out of order: " + e.raw) // judge sees it too; but who goes on may never see the end
+	}
 	if r.hang() {
 		return errHungUp
 	}
