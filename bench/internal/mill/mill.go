@@ -1,0 +1,80 @@
+// Package mill is the server under measurement: a Millstream as it is, with
+// kinds whose jobs say what the benchmark tells them to.
+package mill
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/millstream"
+)
+
+// The kinds that are served.
+const (
+	Wait    = "wait"    // one runs for ever, the others wait for it
+	Instant = "instant" // ends at once
+	Steered = "steered" // says what Publish and Pace tell it to, until Finish
+)
+
+// Config says how the server runs.
+type Config struct {
+	Data    string // directory of the store
+	Streams int    // open at once
+}
+
+// Server is the role.
+type Server struct {
+	tasks  tasks
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// Run starts the server and answers with its URL once it can be reached.
+func (s *Server) Run(c Config, url *string) error {
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
+	ready := make(chan string, 1)
+	s.ended = make(chan error, 1)
+	config := millstream.Config{
+		Listen: "127.0.0.1:0", Data: c.Data, Heartbeat: time.Hour, // no beats among what is counted
+		Limits: millstream.Limits{EventsPerJob: math.MaxInt32, BytesPerJob: 1 << 40, Streams: c.Streams},
+		Ready:  func(url string) { ready <- url },
+	}
+	go func() { s.ended <- millstream.New(config, s.kinds()...).Run(ctx) }()
+	select {
+	case *url = <-ready:
+		return nil
+	case err := <-s.ended:
+		return fmt.Errorf("millstream ended: %w", err)
+	}
+}
+
+// Stop stops the server in good order.
+func (s *Server) Stop(_ struct{}, _ *struct{}) error {
+	s.cancel()
+	return <-s.ended
+}
+
+// kinds returns the kinds that are served. They take as many jobs as there come.
+func (s *Server) kinds() []millstream.Kind {
+	kinds := []millstream.Kind{
+		millstream.Func(Wait, wait),
+		millstream.Func(Instant, func(context.Context, *millstream.Task) (any, error) { return nil, nil }),
+		millstream.Func(Steered, s.tasks.run),
+	}
+	for i, concurrency := range []int{1, 64, math.MaxInt32} {
+		kinds[i].Concurrency, kinds[i].QueueLimit, kinds[i].Timeout = concurrency, math.MaxInt32, time.Hour
+	}
+	return kinds
+}
+
+func wait(ctx context.Context, _ *millstream.Task) (any, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+// Path returns the address of a job's events.
+func Path(id job.ID) string { return "/v1/jobs/" + string(id) + "/events" }
