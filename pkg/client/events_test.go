@@ -271,6 +271,7 @@ func TestEvents_ends(t *testing.T) {
 		"late":         {handler: stream(frame(event(2, 9))), want: "job.progress has number 2, not 1"},
 		"away":         {handler: status(503), want: "because", after: 5 * time.Minute},
 		"damaged":      {handler: stream("data: {\n\n"), want: "damaged", after: 5 * time.Minute},
+		"endless":      {handler: stream("data: " + strings.Repeat("x", 2<<20)), want: "too large", after: 5 * time.Minute},
 		"silent": {handler: func(w http.ResponseWriter, r *http.Request) {
 			begin(w, time.Second)
 			<-r.Context().Done()
@@ -379,4 +380,47 @@ func TestEvents_contextEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestEvents_streamEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		c, stop := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			at = append(at, time.Now())
+			begin(w, 7*time.Second)
+			if len(at) == 1 {
+				fmt.Fprint(w, "id: 3-103-1\nevent: stream.end\ndata: {\"type\":\"stream.end\",\"data\":{\"reason\":\"busy\"}}\n\n")
+				return
+			}
+			fmt.Fprint(w, frame(event(4, 4)))
+		}), client.Options{})
+		defer stop()
+		got, err := seen(t.Context(), c, "3-103-1")
+		require.NoError(t, err)
+		require.Equal(t, []int{4}, got, "it is not for the caller")
+		require.Equal(t, 7*time.Second, at[1].Sub(at[0]))
+	})
+}
+
+// TestEvents_busyIsNotLost: a server that says "come back" for longer than the
+// client's patience is there all the time.
+func TestEvents_busyIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		c, stop := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			switch tries++; {
+			case tries == 1 || tries == 22:
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case tries < 22:
+				begin(w, time.Minute)
+				fmt.Fprint(w, "event: stream.end\ndata: {}\n\n")
+			default:
+				w.WriteHeader(http.StatusNoContent)
+			}
+		}), client.Options{})
+		defer stop()
+		_, err := seen(t.Context(), c, "")
+		require.NoError(t, err)
+		require.Equal(t, 23, tries)
+	})
 }
