@@ -147,6 +147,8 @@ func (c client) open(path string, headers ...string) *stream {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
 	c.t.Cleanup(cancel)
+	impatient := time.AfterFunc(patience, cancel)
+	defer impatient.Stop()
 	resp, err := send(ctx, c.base, "GET", path, nil, headers...)
 	require.NoError(c.t, err)
 	c.t.Cleanup(func() { _ = resp.Body.Close() })

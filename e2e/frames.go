@@ -25,9 +25,6 @@ func (e event) over() bool {
 	return e.Type == "job.succeeded" || e.Type == "job.failed" || e.Type == "job.canceled"
 }
 
-// ours reports whether the event is for this reader only, and not in the log.
-func (e event) ours() bool { return strings.HasPrefix(e.Type, "stream.") }
-
 // field returns a member of the event's data.
 func (e event) field(name string) any {
 	var o object

@@ -15,10 +15,6 @@ var (
 	seed = flag.Uint64("seed", rand.Uint64(), "of everything random; printed where it matters")
 )
 
-// binary is the millstream that the tests drive: built as a user builds it, unless
-// there is one to try.
-var binary string
-
 func TestMain(m *testing.M) {
 	flag.StringVar(&binary, "binary", "", "drive this millstream, instead of building one")
 	flag.Parse()

@@ -19,6 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// binary is the millstream that the tests drive: built as a user builds it, unless
+// there is one to try.
+var binary string
+
 // patience is how long a test waits for what must come. It is no measure of
 // speed: only a test that fails ever waits so long.
 const patience = 60 * time.Second
