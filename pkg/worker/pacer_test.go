@@ -146,6 +146,21 @@ func TestOwnEventsWaitUnderPressure(t *testing.T) {
 	})
 }
 
+// Lines that cannot be joined, each has a stream of its own, wait as well.
+func TestLogsOfManyStreamsFitTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s sink
+		_, err := s.run(t, func(ctx context.Context, task *worker.Task) (any, error) {
+			for i := 0; ctx.Err() == nil && i < 20_000; i++ {
+				task.Log(fmt.Sprint("stream ", i), "a line")
+			}
+			return nil, nil
+		})
+		requireProblem(t, err, "attempt-timeout", true)
+		require.LessOrEqual(t, len(s.recs), 10_000)
+	})
+}
+
 // The events of the first half are free, also when they come all at once.
 func TestBurstOfEventsIsNotChargedForTheFirstHalf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
