@@ -3,6 +3,8 @@ package e2e
 import (
 	"cmp"
 	"flag"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 )
 
 var update = flag.Bool("update", false, "write into the documents what their commands print")
@@ -123,4 +126,38 @@ func masked(text string) string {
 		text = name.ReplaceAllString(text, "…")
 	}
 	return text
+}
+
+// The page on the configuration has every key, with the default that holds.
+func TestConfigurationDocument(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/configuration.md")
+	require.NoError(t, err)
+	cmd := exec.Command(binary, "config", "check")
+	cmd.Dir = t.TempDir() // where no millstream.yaml is
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var keys object
+	require.NoError(t, yaml.Unmarshal(out, &keys))
+	delete(keys, "kinds")
+	for key, value := range flat("", keys) {
+		documented := "none"
+		if text := fmt.Sprint(value); text != "" && text != "[]" {
+			documented = "`" + text + "`"
+		}
+		require.Contains(t, string(page), fmt.Sprintf("| `%s` | %s |", key, documented))
+	}
+}
+
+// flat returns the scalars of a tree by their dotted names.
+func flat(prefix string, tree object) object {
+	scalars := object{}
+	for key, value := range tree {
+		if branch, ok := value.(object); ok {
+			maps.Copy(scalars, flat(prefix+key+".", branch))
+			continue
+		}
+		scalars[prefix+key] = value
+	}
+	return scalars
 }
