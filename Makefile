@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BIN      := $(CURDIR)/bin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-MODULES  := . e2e
+MODULES  := . bench e2e
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
@@ -25,7 +25,7 @@ run: ## runs the server with its sample kinds on http://127.0.0.1:8080
 	go run ./cmd/millstream serve
 
 .PHONY: test
-test: race e2e ## everything: unit tests under the race detector, then the end-to-end tests; installs what it needs
+test: race bench-check e2e ## everything: unit tests under the race detector, the benchmark's, the end-to-end tests; installs what they need
 
 .PHONY: unit
 unit: ## unit tests alone, without the race detector
@@ -48,7 +48,7 @@ setup: ## installs what the end-to-end tests drive, where it is missing
 	e2e/setup.sh
 
 .PHONY: lint
-lint: $(BIN)/staticcheck ## gofmt, go vet and staticcheck, over both modules
+lint: $(BIN)/staticcheck ## gofmt, go vet and staticcheck, over all modules
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	for m in $(MODULES); do (cd $$m && go vet ./... && $(BIN)/staticcheck ./...) || exit 1; done
 
@@ -62,7 +62,15 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: ## the benchmarks that stand beside the code
+bench: ## measures the server beside the least that a server can do, and prints Markdown
+	cd bench && go run .
+
+.PHONY: bench-check
+bench-check: ## sees that the benchmark works; judges no figure
+	cd bench && go test -count=1 ./...
+
+.PHONY: microbench
+microbench: ## the benchmarks that stand beside the code
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: image
