@@ -61,7 +61,7 @@ func TestNoNewline(t *testing.T) {
 	if *soak {
 		size = 1 << 30
 	}
-	const most = 512 << 20 // of memory: twice what one job may keep, and what the server takes anyway
+	const most = 256 << 20 // bytes of memory, a quarter above what it takes; all of the output would be more
 	s := start(t, object{"kinds": object{"wall": object{"exec": object{
 		"command": []string{"sh", "-c", fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x", size)},
 	}}}})
