@@ -76,7 +76,7 @@ type API struct {
 
 	Heartbeat time.Duration // silence on a stream after which it says that it lives
 	Body      int64         // bytes of a request's body
-	Streams   int           // open at once; more are told to come back
+	Streams   int           // streams and waits at once; more are told to come back
 	Hosts     []string      // Host headers served beside localhost and addresses of this machine
 	Origins   []string      // web pages that may call the API from elsewhere
 
@@ -85,7 +85,7 @@ type API struct {
 	cross   *http.CrossOriginProtection
 	kinds   map[string]*kind
 	schemas chan struct{} // a slot for each input that may be checked at once
-	open    atomic.Int64  // streams
+	open    atomic.Int64  // streams and waits
 }
 
 // Handler returns the API as one handler. It fails on a kind whose schema does

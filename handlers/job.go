@@ -17,33 +17,38 @@ import (
 var errNoJob = job.Problemf("not-found", "There is no job with this id that you may read.")
 
 // job answers GET /v1/jobs/{id}: the job now, or with Prefer: wait=n as soon as
-// it has changed.
+// it is another than the client has.
 func (a *API) job(c *gin.Context) error {
 	j, err := a.lookup(c)
 	if err != nil {
 		return err
 	}
+	p, known := preferencesOf(c.Request.Header), c.GetHeader("If-None-Match")
 	body, err := encode(a.represent(&j))
+	if err == nil && p.waits && (known == "" || matches(known, etag(body))) {
+		body, err = a.changed(c, j, p.wait)
+	}
 	if err != nil {
 		return err
 	}
-	p := preferencesOf(c.Request.Header)
-	if p.waits {
-		p.applied(c, false)
-		if old := c.GetHeader("If-None-Match"); old == "" || matches(old, etag(body)) {
-			j = a.awaitChange(c, j, p.wait)
-			if body, err = encode(a.represent(&j)); err != nil {
-				return err
-			}
-		}
-	}
+	p.applied(c, true)
 	private(c)
 	tag := etag(body)
 	c.Header("ETag", tag)
-	if matches(c.GetHeader("If-None-Match"), tag) {
+	if matches(known, tag) {
 		return sendNothing(c, http.StatusNotModified)
 	}
 	return send(c, http.StatusOK, jsonType, body)
+}
+
+// changed returns the representation of the job once it has changed, or after
+// the wait.
+func (a *API) changed(c *gin.Context, j job.Job, wait time.Duration) ([]byte, error) {
+	j, err := a.awaitChange(c, j, wait)
+	if err != nil {
+		return nil, err
+	}
+	return encode(a.represent(&j))
 }
 
 // matches reports whether a list of entity tags has the tag, by weak comparison

@@ -115,11 +115,12 @@ func TestWaitEnds(t *testing.T) {
 		over := s.submit()
 		s.begin(over)
 		s.succeed(over, "1")
+		require.Equal(t, 200, s.get(pathOf(over, ""), "Prefer", "wait=20").StatusCode)
+		require.NotContains(t, s.called(), "Open", "over already: there is nothing to wait for")
 		id := s.submit()
 		for name, ask := range map[string]func() answer{
-			"over already": func() answer { return s.get(pathOf(over, ""), "Prefer", "wait=20") },
-			"HEAD":         func() answer { return s.do("HEAD", pathOf(id, ""), "", "Prefer", "wait=20") },
-			"HEAD result":  func() answer { return s.do("HEAD", pathOf(id, "/result"), "", "Prefer", "wait=20") },
+			"HEAD":        func() answer { return s.do("HEAD", pathOf(id, ""), "", "Prefer", "wait=20") },
+			"HEAD result": func() answer { return s.do("HEAD", pathOf(id, "/result"), "", "Prefer", "wait=20") },
 			"HEAD page": func() answer {
 				return s.do("HEAD", pathOf(id, "/events?after=1-100-1&format=json"), "", "Prefer", "wait=20")
 			},

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -38,15 +39,22 @@ func (a *API) page(c *gin.Context, j *job.Job, r reading, query url.Values) erro
 	if err != nil {
 		return err
 	}
-	prefer, err := pageWait(c.Request.Header, query)
+	prefer, err := pageWait(c.Request, query)
 	if err != nil {
 		return err
 	}
+	if prefer.wait > 0 {
+		leave, ok := a.enter()
+		if !ok {
+			return a.busy()
+		}
+		defer leave()
+	}
 	p := &page{types: r.types, limit: limit, cursor: r.place.cursor.String()}
-	if err := a.fill(c, p, j, r.place, prefer.wait); err != nil {
+	if err := a.fill(c.Request.Context(), p, j, r.place, prefer.wait); err != nil {
 		return err
 	}
-	prefer.applied(c, false)
+	prefer.applied(c, true)
 	private(c)
 	return send(c, http.StatusOK, jsonType, p.json())
 }
@@ -64,53 +72,47 @@ func limitOf(q url.Values) (int, error) {
 }
 
 // pageWait returns how long the client wants to wait, from wait= or else from
-// Prefer.
-func pageWait(h http.Header, q url.Values) (preferences, error) {
-	text := q.Get("wait")
-	if text == "" {
-		return preferencesOf(h), nil
+// Prefer. A HEAD waits for nothing.
+func pageWait(r *http.Request, q url.Values) (p preferences, err error) {
+	if text := q.Get("wait"); text == "" {
+		p = preferencesOf(r.Header)
+	} else if wait, ok := seconds(text); ok {
+		p.wait = wait
+	} else {
+		return p, job.Problemf("invalid-request", "wait: must be a number of seconds")
 	}
-	wait, ok := seconds(text)
-	if !ok {
-		return preferences{}, job.Problemf("invalid-request", "wait: must be a number of seconds")
+	if r.Method == http.MethodHead {
+		p.wait = 0
 	}
-	return preferences{wait: wait}, nil
+	return p, nil
 }
 
 // fill reads the page's events. Once there is one, it takes what is there and
 // waits no longer.
-func (a *API) fill(c *gin.Context, p *page, j *job.Job, at place, wait time.Duration) error {
-	ctx := c.Request.Context()
+func (a *API) fill(ctx context.Context, p *page, j *job.Job, at place, wait time.Duration) error {
 	from, err := a.openAt(ctx, j, at)
 	if err != nil {
 		return orNoJob(err)
 	}
 	defer from.Close()
 	if from.reset == reasonLatest {
-		if err := a.resetPage(p, j, reasonLatest, nil, j.Cursor); err != nil {
-			return err
-		}
-	}
-	if c.Request.Method == http.MethodHead {
-		wait = 0
+		err = a.resetPage(p, j, reasonLatest, nil, j.Cursor)
 	}
 	idle := time.NewTimer(wait)
 	defer idle.Stop()
-	for !p.full() {
-		b, err := from.Next(ctx, p.patience(idle))
+	for err == nil && !p.full() {
+		var b tape.Block
+		b, err = from.Next(ctx, p.patience(idle))
 		if err != nil || len(b.Bytes) == 0 {
 			return p.end(err)
 		}
 		if from.reset == reasonCursor {
-			from.reset = ""
 			id := firstID(b)
-			if err := a.resetPage(p, j, reasonCursor, &id, beginning(j)); err != nil {
-				return err
-			}
+			from.reset, err = "", a.resetPage(p, j, reasonCursor, &id, beginning(j))
 		}
 		p.add(b)
 	}
-	return nil
+	return err
 }
 
 // resetPage puts the event on the page that tells the client to start over.

@@ -106,10 +106,11 @@ func seconds(s string) (d time.Duration, ok bool) {
 	return time.Duration(n) * time.Second, true
 }
 
-// applied tells which preferences were honoured.
-func (p preferences) applied(c *gin.Context, async bool) {
+// applied tells which preferences were honoured; answered: with what was asked for,
+// and not with a job that goes on.
+func (p preferences) applied(c *gin.Context, answered bool) {
 	var did []string
-	if p.async && async {
+	if p.async && !answered {
 		did = append(did, "respond-async")
 	}
 	if p.waits {

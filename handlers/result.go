@@ -16,8 +16,10 @@ func (a *API) result(c *gin.Context) error {
 		return err
 	}
 	p := preferencesOf(c.Request.Header)
-	j = a.awaitEnd(c, j, p.wait)
-	p.applied(c, !j.Status.Over())
+	if j, err = a.awaitEnd(c, j, p.wait); err != nil {
+		return err
+	}
+	p.applied(c, j.Status.Over())
 	switch j.Status {
 	case job.StatusSucceeded:
 		return a.sendResult(c, j)

@@ -17,34 +17,39 @@ const pollAfter = "1"
 
 // awaitEnd waits for the job to be over and returns it as it stands then, or
 // after the wait.
-func (a *API) awaitEnd(c *gin.Context, j job.Job, wait time.Duration) job.Job {
+func (a *API) awaitEnd(c *gin.Context, j job.Job, wait time.Duration) (job.Job, error) {
 	return a.await(c, j, wait, func(b tape.Block) bool { return b.End })
 }
 
 // awaitChange waits for the next event of the job and returns it as it stands
 // then, or after the wait.
-func (a *API) awaitChange(c *gin.Context, j job.Job, wait time.Duration) job.Job {
+func (a *API) awaitChange(c *gin.Context, j job.Job, wait time.Duration) (job.Job, error) {
 	return a.await(c, j, wait, func(tape.Block) bool { return true })
 }
 
-// await reads the job's events until one is enough. Whatever goes wrong meanwhile
-// ends the wait, no more: the job as it was known is an answer too. A HEAD waits
-// for nothing.
-func (a *API) await(c *gin.Context, j job.Job, wait time.Duration, enough func(tape.Block) bool) job.Job {
+// await reads the job's events until one is enough. A wait takes a place among
+// the streams; the error is that there is none. Whatever else goes wrong ends the
+// wait, no more: the job as it was known is an answer too. A HEAD waits for
+// nothing.
+func (a *API) await(c *gin.Context, j job.Job, wait time.Duration, enough func(tape.Block) bool) (job.Job, error) {
 	if wait <= 0 || j.Status.Over() || c.Request.Method == http.MethodHead {
-		return j
+		return j, nil
 	}
+	leave, ok := a.enter()
+	if !ok {
+		return j, a.busy()
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
 	defer cancel()
-	r, err := a.Hub.Open(ctx, j.ID, j.Cursor)
-	if err == nil {
+	if r, err := a.Hub.Open(ctx, j.ID, j.Cursor); err == nil {
 		readUntil(ctx, r, enough)
 		r.Close()
 	}
 	if now, err := a.find(c.Request.Context(), j.ID); err == nil {
-		return now
+		return now, nil
 	}
-	return j
+	return j, nil
 }
 
 func readUntil(ctx context.Context, r tape.Reader, enough func(tape.Block) bool) {
