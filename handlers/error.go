@@ -99,6 +99,7 @@ type jobError struct {
 	cause json.RawMessage
 }
 
+// Unwrap returns the problem, whose status it has.
 func (e jobError) Unwrap() error { return e.Problem }
 
 func sendProblem(c *gin.Context, p *job.Problem, cause json.RawMessage) error {

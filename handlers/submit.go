@@ -16,16 +16,7 @@ import (
 // submit answers POST /v1/jobs: one job, as an object that holds its kind, its
 // input and its options.
 func (a *API) submit(c *gin.Context) error {
-	if err := refuseKey(c); err != nil {
-		return err
-	}
-	if t, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type")); t == ndjsonType {
-		return errBatch
-	}
-	if err := needJSON(c); err != nil {
-		return err
-	}
-	doc, err := body(c, a.Body)
+	doc, err := a.submitted(c)
 	if err != nil {
 		return err
 	}
@@ -37,15 +28,25 @@ func (a *API) submit(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.input == nil {
-		return invalid("/input", "is required; null is fine")
-	}
 	r, err := s.request(k)
 	if err != nil {
 		return err
 	}
-	r.Input, r.InputType = s.input, jsonType
 	return a.store(c, k, r, "/input")
+}
+
+// submitted reads the body of a submit, if it is of the right sort.
+func (a *API) submitted(c *gin.Context) ([]byte, error) {
+	if err := refuseKey(c); err != nil {
+		return nil, err
+	}
+	if t, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type")); t == ndjsonType {
+		return nil, errBatch
+	}
+	if err := needJSON(c); err != nil {
+		return nil, err
+	}
+	return body(c, a.Body)
 }
 
 var errBatch = job.Problemf("invalid-request", "Batches are not supported by this version: send one job, as an object.")
@@ -138,6 +139,19 @@ func checkName(name string) error {
 		}
 	}
 	return invalid("/"+escape(name), "is not known")
+}
+
+// request returns the request to store.
+func (s *submission) request(k *kind) (*job.Request, error) {
+	if s.input == nil {
+		return nil, invalid("/input", "is required; null is fine")
+	}
+	r, err := s.options.request(k)
+	if err != nil {
+		return nil, err
+	}
+	r.Input, r.InputType = s.input, jsonType
+	return r, nil
 }
 
 // kindNamed returns a kind that is served.
