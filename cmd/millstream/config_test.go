@@ -264,27 +264,26 @@ func TestConfig_refuses(t *testing.T) {
 		"kinds: {a.b: {exec: {command: x}}}": "kinds.a.b: cannot name a kind",
 		"kinds: {a: }":                       "kinds.a: needs one of exec and http",
 		"kinds: {a: {}}":                     "kinds.a: needs one of exec and http",
-		"kinds: {a: {exec: {command: x}, http: {url: http://x}}}":          "kinds.a: needs one of",
-		"kinds: {a: {exec: {}}}":                                           "kinds.a.exec.command: names no program",
-		"kinds: {a: {exec: {command: [sleep, 5]}}}":                        "kinds.a.exec.command.1: 5 is not a text",
-		"kinds: {a: {exec: {command: 'a | b'}}}":                           "kinds.a.exec.command: '|' is for a shell",
-		"kinds: {a: {exec: {command: x, env: {PORT: 80}}}}":                "kinds.a.exec.env.PORT: 80 is not a text",
-		"kinds: {a: {exec: {command: x, stdout: all}}}":                    `kinds.a.exec.stdout: "all" is none of lines, result, events`,
-		"kinds: {a: {exec: {command: x, grace: 0s}}}":                      "kinds.a.exec.grace: must be more than 0",
-		"kinds: {a: {http: {url: reports/run}}}":                           "kinds.a.http.url",
-		"kinds: {a: {http: {url: http://x, method: get}}}":                 `kinds.a.http.method: "get" is not a method`,
-		"kinds: {a: {http: {url: http://x, headers: {'a b': c}}}}":         `kinds.a.http.headers: "a b" cannot be a header`,
-		"kinds: {a: {http: {url: http://x, idempotent: sure}}}":            "kinds.a.http.idempotent: sure is neither true nor false",
-		"kinds: {a: {exec: {command: x}, timeout: 0s}}":                    "kinds.a.timeout: must be more than 0",
-		"kinds: {a: {exec: {command: x}, max_attempts: 0}}":                "kinds.a.max_attempts: must be more than 0",
-		"kinds: {a: {exec: {command: x}, concurrency: -1}}":                "kinds.a.concurrency",
-		"kinds: {a: {exec: {command: x}, queue: 0}}":                       "kinds.a.queue",
-		"kinds: {a: {exec: {command: x}, retention: 1}}":                   "kinds.a.retention",
-		"kinds: {a: {exec: {command: x}, backoff: {first: 2m}}}":           "kinds.a.backoff.max: 1m is less than first, 2m",
-		"kinds: {a: {exec: {command: x}, input: {type: nonsense}}}":        "kinds.a.input: ",
-		"kinds: {a: {exec: {command: x}, input: missing.json}}":            "kinds.a.input: open",
-		"kinds: {a: {exec: {command: x}, result: 5}}":                      "kinds.a.result: is neither a JSON Schema",
-		"kinds: {a: {exec: {command: x}, input: {$ref: 'file:///etc/x'}}}": "kinds.a.input: ",
+		"kinds: {a: {exec: {command: x}, http: {url: http://x}}}":   "kinds.a: needs one of",
+		"kinds: {a: {exec: {}}}":                                    "kinds.a.exec.command: names no program",
+		"kinds: {a: {exec: {command: [sleep, 5]}}}":                 "kinds.a.exec.command.1: 5 is not a text",
+		"kinds: {a: {exec: {command: 'a | b'}}}":                    "kinds.a.exec.command: '|' is for a shell",
+		"kinds: {a: {exec: {command: x, env: {PORT: 80}}}}":         "kinds.a.exec.env.PORT: 80 is not a text",
+		"kinds: {a: {exec: {command: x, stdout: all}}}":             `kinds.a.exec.stdout: "all" is none of lines, result, events`,
+		"kinds: {a: {exec: {command: x, grace: 0s}}}":               "kinds.a.exec.grace: must be more than 0",
+		"kinds: {a: {http: {url: reports/run}}}":                    "kinds.a.http.url",
+		"kinds: {a: {http: {url: http://x, method: get}}}":          `kinds.a.http.method: "get" is not a method`,
+		"kinds: {a: {http: {url: http://x, headers: {'a b': c}}}}":  `kinds.a.http.headers: "a b" cannot be a header`,
+		"kinds: {a: {http: {url: http://x, idempotent: sure}}}":     "kinds.a.http.idempotent: sure is neither true nor false",
+		"kinds: {a: {exec: {command: x}, timeout: 0s}}":             "kinds.a.timeout: must be more than 0",
+		"kinds: {a: {exec: {command: x}, max_attempts: 0}}":         "kinds.a.max_attempts: must be more than 0",
+		"kinds: {a: {exec: {command: x}, concurrency: -1}}":         "kinds.a.concurrency",
+		"kinds: {a: {exec: {command: x}, queue: 0}}":                "kinds.a.queue",
+		"kinds: {a: {exec: {command: x}, retention: 1}}":            "kinds.a.retention",
+		"kinds: {a: {exec: {command: x}, backoff: {first: 2m}}}":    "kinds.a.backoff.max: 1m is less than first, 2m",
+		"kinds: {a: {exec: {command: x}, input: {type: nonsense}}}": "kinds.a.input: ",
+		"kinds: {a: {exec: {command: x}, input: missing.json}}":     "kinds.a.input: open",
+		"kinds: {a: {exec: {command: x}, result: 5}}":               "kinds.a.result: is neither a JSON Schema",
 	} {
 		t.Run(text, func(t *testing.T) {
 			_, err := loadFrom(t, text, nil)
@@ -292,6 +291,13 @@ func TestConfig_refuses(t *testing.T) {
 			require.Equal(t, exitUsage, exitCode(err))
 		})
 	}
+}
+
+func TestConfig_schemaReadsNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "other.json")
+	require.NoError(t, os.WriteFile(path, []byte(`{"type":"object"}`), 0o600))
+	_, err := loadFrom(t, "kinds: {a: {exec: {command: x}, input: {$ref: 'file://"+path+"'}}}", nil)
+	require.ErrorContains(t, err, "kinds.a.input: ")
 }
 
 func TestConfig_refusesFlags(t *testing.T) {

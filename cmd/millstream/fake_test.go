@@ -100,6 +100,7 @@ var fakeJobs = index(
 		"job.attempt_failed", `{"attempt":1,"error":{"type":"/problems/exit-status","title":"T","detail":"exit status 1"},"retry_at":"2026-11-22T10:00:10.000Z"}`,
 		"job.queued", `{"attempt":2,"reason":"retry"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"second\n"}`, "job.succeeded", `{"result":"second\n"}`,
 	)},
+	fakeJob{name: "silent", status: job.StatusSucceeded, result: "null", resultType: "application/json", events: did("job.queued", `{}`, "job.running", `{}`, "job.succeeded", `{"result":null}`)},
 	fakeJob{name: "bad", status: job.StatusFailed, events: did("job.queued", `{}`, "job.running", `{}`, "job.failed", `{"error":{"type":"/problems/exit-status","title":"T","detail":"it broke"}}`)},
 	fakeJob{name: "gone", status: job.StatusCanceled, events: did("job.queued", `{}`, "job.canceled", `{"reason":"no need"}`)},
 	fakeJob{name: "never", status: job.StatusRunning, endless: true, events: did("job.queued", `{}`, "job.running", `{}`, "job.progress", `{"progress":1}`)},
