@@ -117,8 +117,8 @@ var names = []*regexp.Regexp{
 }
 
 // passing is what else differs from run to run: times, the process that did the
-// work, what headers say of them, and jitter.
-var passing = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+Z|"worker":"[0-9a-f]+"|(Date|Etag|Content-Length): .*|retry: \d+`)
+// work, what headers say of them, jitter, and how far a job is that was just stored.
+var passing = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+Z|"worker":"[0-9a-f]+"|(Date|Etag|Content-Length): .*|retry: \d+|"queue_position":(\d+|null)`)
 
 func masked(text string) string {
 	text = passing.ReplaceAllString(text, "…")
