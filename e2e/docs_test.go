@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,4 +162,43 @@ func flat(prefix string, tree object) object {
 		scalars[prefix+key] = value
 	}
 	return scalars
+}
+
+// What the documents point to is there: files, and the tests that prove promises.
+func TestDocumentsPointSomewhere(t *testing.T) {
+	t.Parallel()
+	tests := sources(t, "_test.go")
+	pages := 0
+	for path, text := range sources(t, ".md") {
+		pages++
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)[)#]`).FindAllStringSubmatch(text, -1) {
+			_, err := os.Stat(filepath.Join(filepath.Dir(path), link[1]))
+			require.NoError(t, err, path)
+		}
+		for _, name := range regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(text, -1) {
+			declared := func(source string) bool { return strings.Contains(source, "func "+name[1]+"(t *testing.T)") }
+			require.True(t, slices.ContainsFunc(slices.Collect(maps.Values(tests)), declared), "%s: there is no %s", path, name[1])
+		}
+	}
+	require.Greater(t, pages, 8)
+}
+
+// sources returns the project's files whose names end so, by path.
+func sources(t *testing.T, suffix string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.Name() == "node_modules" || d.Name() == ".git":
+			return fs.SkipDir
+		case strings.HasSuffix(path, suffix) && d.Type().IsRegular():
+			text, err := os.ReadFile(path)
+			files[path] = string(text)
+			return err
+		}
+		return nil
+	}))
+	return files
 }
