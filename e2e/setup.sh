@@ -11,6 +11,7 @@ for package in chromium fonts-dejavu-core nginx curl; do
   installed "$package" || missing+=("$package")
 done
 if ((${#missing[@]})); then
+  command -v apt-get >/dev/null || { echo "These are missing, and there is no apt-get: ${missing[*]}" >&2; exit 1; }
   apt-get update
   DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 fi
