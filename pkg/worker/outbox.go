@@ -142,6 +142,9 @@ func (o *outbox) close() error {
 // room waits until more may be said, for as long as more than enough is pending.
 func (o *outbox) room() error {
 	for o.err == nil && !o.closed && o.size >= maxPending {
+		if o.ctx.Err() != nil && time.Now().Before(o.next) {
+			return context.Cause(o.ctx) // nobody waits for the pace of an attempt that has ended
+		}
 		o.moved.Wait()
 	}
 	if o.err == nil && o.closed {
@@ -267,12 +270,20 @@ func (o *outbox) take() []*item {
 // takeFull removes the pieces of text that nothing more fits into. They need not
 // wait for the events' pace: it is the limit of bytes that bounds their number.
 func (o *outbox) takeFull() []*item {
+	type sort struct {
+		typ    job.Type
+		stream string
+	}
 	var batch []*item
+	held := map[sort]bool{} // an earlier piece of it stays: none may overtake that
 	o.queue = slices.DeleteFunc(o.queue, func(it *item) bool {
-		if it.full {
-			batch = append(batch, it)
+		s := sort{it.typ, it.stream}
+		if !it.full || held[s] {
+			held[s] = true
+			return false
 		}
-		return it.full
+		batch = append(batch, it)
+		return true
 	})
 	return o.sent(batch)
 }

@@ -170,9 +170,10 @@ func (p *process) wait(ctx context.Context, grace time.Duration) {
 
 // pipe is our end of a pipe that a command writes to.
 type pipe struct {
-	f    *os.File
-	left atomic.Bool
-	rest int // bytes read since left
+	f     *os.File
+	left  atomic.Bool
+	rest  int           // bytes read since left
+	spent time.Duration // waiting since left
 }
 
 // maxPipe is the most that a pipe holds: what Linux allows an ordinary user.
@@ -186,7 +187,9 @@ func (p *pipe) Read(b []byte) (int, error) {
 		if p.rest >= maxPipe {
 			return 0, io.EOF
 		}
-		_ = p.f.SetReadDeadline(time.Now().Add(linger))
+		begin := time.Now()
+		defer func() { p.spent += time.Since(begin) }()
+		_ = p.f.SetReadDeadline(begin.Add(linger - p.spent))
 	}
 	n, err := p.f.Read(b)
 	if p.left.Load() {
