@@ -30,7 +30,7 @@ func (s *console) show(e *client.Event) error {
 		return s.out.write(chunkOf(e))
 	case e.Type == job.Progress && isTerminal(s.status):
 		if s.bars == nil {
-			s.begin()
+			s.begin(newBars(s.status, false))
 		}
 		return s.bars.show(e)
 	case e.Type.Terminal():
@@ -51,13 +51,13 @@ func (s *console) line(text string) error {
 	return err
 }
 
-// begin opens the bar. Output to the same terminal goes above it from now on, a
+// begin shows the bar. Output to the same terminal goes above it from now on, a
 // line at a time.
-func (s *console) begin() {
+func (s *console) begin(b *bars) {
 	if s.shared && s.out.inLine {
 		fmt.Fprintln(s.screen)
 	}
-	s.bars = newBars(s.status, false)
+	s.bars = b
 	if s.shared {
 		s.rest = &wholeLines{w: s.bars}
 		s.out.w = s.rest

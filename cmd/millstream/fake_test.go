@@ -53,6 +53,9 @@ func (j fakeJob) object() map[string]any {
 		"id": j.id(), "kind": j.name, "status": j.status, "attempt": 1, "max_attempts": 3, "tags": []string{"t1", "t2"},
 		"created_at": "2026-11-22T10:00:00.000Z", "run_at": nil, "progress": map[string]any{"progress": 1, "total": 4, "message": "m"}, "result": nil, "error": nil,
 	}
+	if j.endless {
+		o["queue_position"] = 2
+	}
 	if j.status == job.StatusFailed {
 		o["error"] = job.Problemf("exit-status", "it broke")
 	}
@@ -81,6 +84,9 @@ func sumOf(s string) string {
 
 const fakeOutput = "héllo\nwörld\x00\xff\n"
 
+// fakeLarge is more than stands in a job.
+var fakeLarge = strings.Repeat("x", 70_000)
+
 var fakeJobs = index(
 	fakeJob{name: "output", status: job.StatusSucceeded, result: fakeOutput, resultType: "text/plain", events: did(
 		"job.queued", `{"kind":"x","run_at":null,"attempt":1,"reason":"submitted"}`,
@@ -101,6 +107,10 @@ var fakeJobs = index(
 		"job.queued", `{"attempt":2,"reason":"retry"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"second\n"}`, "job.succeeded", `{"result":"second\n"}`,
 	)},
 	fakeJob{name: "silent", status: job.StatusSucceeded, result: "null", resultType: "application/json", events: did("job.queued", `{}`, "job.running", `{}`, "job.succeeded", `{"result":null}`)},
+	fakeJob{name: "large", status: job.StatusSucceeded, result: fakeLarge, resultType: "text/plain", events: did(
+		"job.queued", `{}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"`+fakeLarge+`"}`,
+		"job.succeeded", `{"result":{"href":"x","size":70000,"type":"text/plain","sha256":"`+sumOf(fakeLarge)+`"}}`,
+	)},
 	fakeJob{name: "bad", status: job.StatusFailed, events: did("job.queued", `{}`, "job.running", `{}`, "job.failed", `{"error":{"type":"/problems/exit-status","title":"T","detail":"it broke"}}`)},
 	fakeJob{name: "gone", status: job.StatusCanceled, events: did("job.queued", `{}`, "job.canceled", `{"reason":"no need"}`)},
 	fakeJob{name: "never", status: job.StatusRunning, endless: true, events: did("job.queued", `{}`, "job.running", `{}`, "job.progress", `{"progress":1}`)},

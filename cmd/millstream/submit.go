@@ -89,7 +89,6 @@ func (s *submission) read(cmd *cobra.Command, file []string) ([]byte, error) {
 
 func (s *submission) source(cmd *cobra.Command, file []string) ([]byte, error) {
 	given, in := cmd.Flags().Changed("input"), cmd.InOrStdin()
-	f, _ := in.(io.Writer) // isTerminal is asked of what can be written to: os.File is
 	switch {
 	case given && len(file) > 0:
 		return nil, errors.New("--input and a file are two inputs")
@@ -97,7 +96,7 @@ func (s *submission) source(cmd *cobra.Command, file []string) ([]byte, error) {
 		return []byte(s.input), nil
 	case len(file) > 0 && file[0] != "-":
 		return os.ReadFile(file[0])
-	case len(file) == 0 && isTerminal(f):
+	case len(file) == 0 && isTerminal(in):
 		return nil, errors.New("no input: name a FILE, use --input, or pipe something in ('-' reads from the terminal)")
 	}
 	return io.ReadAll(in)
