@@ -58,7 +58,7 @@ func startNginx(t *testing.T, upstream string) (base string) {
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 
 	cmd := exec.Command("/usr/sbin/nginx", "-c", config, "-p", dir)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.SysProcAttr = os.Stderr, withUs
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)

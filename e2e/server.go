@@ -70,6 +70,7 @@ func (s *server) boot() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.program[0], s.program[1:]...)
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = "..", s.log, s.log
+	s.cmd.SysProcAttr = withUs
 	require.NoError(s.t, s.cmd.Start())
 	cmd, exited := s.cmd, make(chan struct{})
 	s.exited = exited
@@ -146,6 +147,9 @@ func (s *server) peak() int64 {
 	require.NoError(s.t, err)
 	return kilobytes << 10
 }
+
+// withUs has a child die with the tests, however they end.
+var withUs = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 
 // freeAddress returns an address of this machine that nobody listens on.
 func freeAddress(t *testing.T) string {
