@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -59,16 +58,15 @@ func (a *API) guard(c *gin.Context) error {
 	return limitBody(c)
 }
 
-// knownHost refuses names that somebody else made point here (DNS rebinding). An
-// address is no name.
+// knownHost refuses names that somebody else made point here (DNS rebinding).
+// Nobody can do that to an address, so all of them pass, but the one that means any.
 func (a *API) knownHost(r *http.Request) bool {
 	host := hostname(r.Host)
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
 		return a.hosts[host]
 	}
-	ip = ip.Unmap()
-	return ip.IsLoopback() || ip == localAddr(r) || a.hosts[host]
+	return !ip.Unmap().IsUnspecified()
 }
 
 // hostname returns the name or address in a Host header, without its port.
@@ -77,20 +75,11 @@ func hostname(host string) string {
 	return strings.ToLower(strings.TrimSuffix(h, "."))
 }
 
-// localAddr returns the address the request was sent to.
-func localAddr(r *http.Request) netip.Addr {
-	a, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	if a == nil {
-		return netip.Addr{}
-	}
-	return a.AddrPort().Addr().Unmap().WithZone("")
-}
-
 // What a page of a listed origin may send and see.
 const (
 	corsMethods = "GET, HEAD, POST"
-	corsHeaders = "Last-Event-ID, Idempotency-Key, Prefer, Authorization, Content-Type"
-	corsExposed = "Location, Link, Retry-After, ETag, RateLimit, RateLimit-Policy, Preference-Applied, Millstream-Token"
+	corsHeaders = "Last-Event-ID, Idempotency-Key, Prefer, Authorization, Content-Type, If-None-Match, If-Range, Range"
+	corsExposed = "Location, Link, Retry-After, ETag, Content-Range, WWW-Authenticate, RateLimit, RateLimit-Policy, Preference-Applied, Millstream-Token"
 	corsMaxAge  = "600" // seconds; browsers cap it near there
 )
 
@@ -110,12 +99,20 @@ func (a *API) cors(c *gin.Context) (preflight bool, err error) {
 	h.Set("Access-Control-Expose-Headers", corsExposed)
 	if preflight {
 		h.Set("Access-Control-Allow-Methods", corsMethods)
-		h.Set("Access-Control-Allow-Headers", corsHeaders)
+		h.Set("Access-Control-Allow-Headers", corsHeaders+optionHeaders())
 		h.Set("Access-Control-Max-Age", corsMaxAge)
 		c.Abort()
 		return true, sendNothing(c, http.StatusNoContent)
 	}
 	return false, nil
+}
+
+// optionHeaders returns the headers of the options of a submit, each behind a comma.
+func optionHeaders() (list string) {
+	for _, name := range known {
+		list += ", " + headerOf(name)
+	}
+	return list
 }
 
 // limitBody gives the sender of a body a deadline, whether or not it will be

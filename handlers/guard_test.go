@@ -37,7 +37,7 @@ func TestHosts(t *testing.T) {
 		"MILL.example.:443":         true,
 		"198.51.100.9":              true, // configured
 		"":                          true,
-		"192.0.2.8":                 false,
+		"192.0.2.8":                 true, // an address cannot be made to point elsewhere
 		"evil.example":              false,
 		"mill.example.evil.example": false,
 		"xmill.example":             false,
@@ -48,7 +48,8 @@ func TestHosts(t *testing.T) {
 		"127.1":                     false,
 		"2130706433":                false,
 		"0.0.0.0":                   false,
-		"[fe80::1]":                 false,
+		"[fe80::1]":                 true,
+		"[::]":                      false,
 	} {
 		t.Run(host, func(t *testing.T) {
 			s := newService(t, func(a *API) { a.Hosts = []string{"Mill.Example:8080", "198.51.100.9"} })

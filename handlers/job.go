@@ -44,10 +44,7 @@ func (a *API) job(c *gin.Context) error {
 // changed returns the representation of the job once it has changed, or after
 // the wait.
 func (a *API) changed(c *gin.Context, j job.Job, wait time.Duration) ([]byte, error) {
-	j, err := a.awaitChange(c, j, wait)
-	if err != nil {
-		return nil, err
-	}
+	j, _ = a.awaitChange(c, j, wait)
 	return encode(a.represent(&j))
 }
 

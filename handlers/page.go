@@ -44,11 +44,11 @@ func (a *API) page(c *gin.Context, j *job.Job, r reading, query url.Values) erro
 		return err
 	}
 	if prefer.wait > 0 {
-		leave, ok := a.enter()
-		if !ok {
-			return a.busy()
+		if leave, ok := a.enter(); ok {
+			defer leave()
+		} else {
+			prefer.wait, prefer.waits = 0, false // a page with what there is, never an error
 		}
-		defer leave()
 	}
 	p := &page{types: r.types, limit: limit, cursor: r.place.cursor.String()}
 	if err := a.fill(c.Request.Context(), p, j, r.place, prefer.wait); err != nil {

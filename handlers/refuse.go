@@ -66,6 +66,7 @@ func (a *API) refuse(c *gin.Context, j *job.Job, r reading, err error) error {
 func (s *session) turnAway(from place, err error) error {
 	s.header()
 	var b []byte
+	s.placeless = from.latest && !s.job.Exists()
 	if from.latest && s.job.Exists() {
 		s.reset = reasonLatest
 		var failed error
@@ -86,7 +87,12 @@ func (s *session) end(b []byte, err error) error {
 		b = sse.AppendRetry(b, s.api.retry())
 	}
 	e := aside(s.job, job.StreamEnd, s.at, job.MustData(map[string]string{"reason": endReason(err)}))
-	if _, err := s.Write(s.appendEvent(b, &e)); err != nil {
+	if s.placeless && !s.lines {
+		b = sse.AppendEvent(b, "", string(e.Type), e.AppendJSON(nil))
+	} else {
+		b = s.appendEvent(b, &e)
+	}
+	if _, err := s.Write(b); err != nil {
 		return err
 	}
 	return s.Flush()

@@ -16,9 +16,8 @@ func (a *API) result(c *gin.Context) error {
 		return err
 	}
 	p := preferencesOf(c.Request.Header)
-	if j, err = a.awaitEnd(c, j, p.wait); err != nil {
-		return err
-	}
+	j, ok := a.awaitEnd(c, j, p.wait)
+	p.waits = p.waits && ok
 	p.applied(c, j.Status.Over())
 	switch j.Status {
 	case job.StatusSucceeded:

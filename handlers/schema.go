@@ -87,7 +87,7 @@ func misfitProblem(k *kind, misfit *jsonschema.ValidationError, at string) *job.
 	p := job.Problemf("invalid-input", "The input does not fit the schema of %s.", k.Name)
 	for _, unit := range misfit.BasicOutput().Errors {
 		if unit.Error != nil && len(p.Errors) < maxFieldErrors {
-			p.Errors = append(p.Errors, job.FieldError{Pointer: at + unit.InstanceLocation, Detail: unit.Error.String()})
+			p.Errors = append(p.Errors, job.FieldError{Pointer: at + clip(unit.InstanceLocation, maxEcho), Detail: clip(unit.Error.String(), maxEcho)})
 		}
 	}
 	return p

@@ -66,10 +66,11 @@ type session struct {
 	lines bool // NDJSON
 	types filter
 
-	reset  string     // why the reader has yet to be told to start over; "": it need not be
-	at     job.Cursor // behind the last event that the reader got or was spared
-	spared bool       // the last one was not sent: the reader does not know at
-	silent *time.Timer
+	reset     string     // why the reader has yet to be told to start over; "": it need not be
+	at        job.Cursor // behind the last event that the reader got or was spared
+	spared    bool       // the last one was not sent: the reader does not know at
+	placeless bool       // it asked for the latest and nobody knows what that is: an id would win over its asking again
+	silent    *time.Timer
 }
 
 func (a *API) newStream(c *gin.Context, j *job.Job, r reading) *session {

@@ -141,4 +141,22 @@ func (w *walker) pointer() string {
 
 var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
 
-func escape(name string) string { return pointerEscapes.Replace(name) }
+func escape(name string) string { return pointerEscapes.Replace(clip(name, maxEchoName)) }
+
+// What is said of a body repeats no more than this of it: an answer is never
+// larger than its question.
+const (
+	maxEchoName = 64
+	maxEcho     = 256
+)
+
+// clip cuts s to about n bytes, between runes.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}

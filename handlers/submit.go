@@ -195,8 +195,8 @@ func (a *API) store(c *gin.Context, k *kind, r *job.Request, at string) error {
 // answer answers a submit with the job, which it waits for if asked to.
 func (a *API) answer(c *gin.Context, j job.Job) error {
 	p := preferencesOf(c.Request.Header)
-	j, err := a.awaitEnd(c, j, p.wait)
-	p.waits = p.waits && err == nil // it is stored: a server that is full answers at once
+	j, ok := a.awaitEnd(c, j, p.wait)
+	p.waits = p.waits && ok
 	p.applied(c, j.Status.Over())
 	c.Writer.Header().Add("Vary", "Prefer")
 	status := http.StatusOK

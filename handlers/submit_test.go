@@ -272,3 +272,18 @@ func TestSubmitFails(t *testing.T) {
 		})
 	}
 }
+
+// What is said of a body is never larger than the body.
+func TestAnswersDoNotEcho(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		name := strings.Repeat("<é", 100_000)
+		for path, body := range map[string]string{
+			"/v1/jobs":              `{"` + name + `":1}`,
+			"/v1/kinds/report/jobs": `{"a":{"` + name + `":1,"` + name + `":2}}`,
+		} {
+			a := s.post(path, body)
+			require.GreaterOrEqual(t, a.StatusCode, 400)
+			require.Less(t, len(a.body), 4096, path)
+		}
+	}, func(a *API) { a.Body = 1 << 20 })
+}

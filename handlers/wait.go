@@ -17,27 +17,27 @@ const pollAfter = "1"
 
 // awaitEnd waits for the job to be over and returns it as it stands then, or
 // after the wait.
-func (a *API) awaitEnd(c *gin.Context, j job.Job, wait time.Duration) (job.Job, error) {
+func (a *API) awaitEnd(c *gin.Context, j job.Job, wait time.Duration) (now job.Job, ok bool) {
 	return a.await(c, j, wait, func(b tape.Block) bool { return b.End })
 }
 
 // awaitChange waits for the next event of the job and returns it as it stands
 // then, or after the wait.
-func (a *API) awaitChange(c *gin.Context, j job.Job, wait time.Duration) (job.Job, error) {
+func (a *API) awaitChange(c *gin.Context, j job.Job, wait time.Duration) (now job.Job, ok bool) {
 	return a.await(c, j, wait, func(tape.Block) bool { return true })
 }
 
 // await reads the job's events until one is enough. A wait takes a place among
-// the streams; the error is that there is none. Whatever else goes wrong ends the
-// wait, no more: the job as it was known is an answer too. A HEAD waits for
-// nothing.
-func (a *API) await(c *gin.Context, j job.Job, wait time.Duration, enough func(tape.Block) bool) (job.Job, error) {
+// the streams; ok is false if there is none. Whatever goes wrong ends the wait, no
+// more: it was a preference (RFC 7240), and the job as it was known is an answer
+// too. A HEAD waits for nothing.
+func (a *API) await(c *gin.Context, j job.Job, wait time.Duration, enough func(tape.Block) bool) (now job.Job, ok bool) {
 	if wait <= 0 || j.Status.Over() || c.Request.Method == http.MethodHead {
-		return j, nil
+		return j, true
 	}
 	leave, ok := a.enter()
 	if !ok {
-		return j, a.busy()
+		return j, false
 	}
 	defer leave()
 	ctx, cancel := context.WithTimeout(c.Request.Context(), wait)
@@ -47,9 +47,9 @@ func (a *API) await(c *gin.Context, j job.Job, wait time.Duration, enough func(t
 		r.Close()
 	}
 	if now, err := a.find(c.Request.Context(), j.ID); err == nil {
-		return now, nil
+		return now, true
 	}
-	return j, nil
+	return j, true
 }
 
 func readUntil(ctx context.Context, r tape.Reader, enough func(tape.Block) bool) {
