@@ -26,6 +26,7 @@ type world struct {
 	t      *testing.T
 	quit   chan struct{} // closed: the server drains
 	budget int           // bytes of a tape
+	slow   time.Duration // what it takes to read a block
 
 	mu    sync.Mutex // protects the fields below
 	jobs  map[job.ID]*stored
@@ -250,6 +251,10 @@ func (r *reader) Next(ctx context.Context, idle <-chan time.Time) (tape.Block, e
 	}
 	for {
 		changed := r.tape.Changed()
+		select {
+		case <-time.After(r.world.slow):
+		case <-ctx.Done():
+		}
 		b, next, err := r.tape.Read(r.mark)
 		if err != nil || len(b.Bytes) > 0 {
 			r.mark = next

@@ -108,7 +108,7 @@ func (s *session) run(ctx context.Context, from start) error {
 		default:
 			err = s.write(b)
 		}
-		if err != nil || b.End {
+		if err != nil {
 			return err
 		}
 	}
@@ -122,15 +122,12 @@ func (s *session) begin(reset string) error {
 	if !s.lines {
 		b = sse.AppendRetry(b, between(minRetry, firstRetry))
 	}
-	var err error
-	switch s.reset = reset; reset {
-	case reasonLatest:
-		b, err = s.appendReset(b, nil, s.job.Cursor)
-	case reasonCursor:
-		s.at = nowhere // until it is told, it must come back to be told
-	}
-	if err != nil {
-		return err
+	s.reset = reset
+	if reset == reasonLatest {
+		var err error
+		if b, err = s.appendReset(b, nil, s.job.Cursor); err != nil {
+			return err
+		}
 	}
 	return s.send(b)
 }

@@ -5,12 +5,14 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -114,6 +116,25 @@ func TestSparedReader(t *testing.T) {
 	})
 }
 
+// So does one behind which there is always more that it is spared.
+func TestSparedReaderCatchesUp(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.begin(id)
+		for range 40 { // a block each
+			s.add(id, job.Record{Type: "large", Data: []byte(`"` + strings.Repeat("x", 200<<10) + `"`)})
+		}
+		s.slow = time.Second
+		begin := time.Now()
+		l := s.stream(pathOf(id, "/events?types=token"))
+		defer l.quit()
+		require.Contains(t, l.line(), "retry: ")
+		require.Regexp(t, "^id: 1[567]-", l.line())
+		require.Less(t, time.Since(begin), 17*time.Second)
+		require.Regexp(t, "^id: 3[0123]-", l.line())
+	}, func(a *API) { a.Store.(*world).budget = 16 << 20 })
+}
+
 // Bytes come with the headers: who waits for the first event knows that the
 // stream stands.
 func TestFirstBytes(t *testing.T) {
@@ -164,6 +185,18 @@ func TestGoneReaders(t *testing.T) {
 		require.Zero(t, s.api.open.Load())
 		require.Zero(t, s.logs.FilterMessage("stream ended").Len()+s.logs.FilterMessage("request failed").Len(), "nothing of ours is wrong")
 	})
+}
+
+// unflushable is an answer that takes bytes and cannot send them.
+type unflushable struct{ *httptest.ResponseRecorder }
+
+func (unflushable) FlushError() error { return io.ErrClosedPipe }
+
+// Gin's own Flush says nothing of an error.
+func TestFlushFails(t *testing.T) {
+	c, _ := gin.CreateTestContext(unflushable{httptest.NewRecorder()})
+	c.Request = httptest.NewRequest("GET", "/", nil)
+	require.ErrorIs(t, newWriter(c).Flush(), errReaderGone)
 }
 
 // A reader that takes a large block slowly, but takes it, is not cut.
