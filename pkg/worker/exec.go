@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -214,7 +215,7 @@ func (e Exec) notStarted(t *Task, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
 		p.Detail = "the command, or its directory, was not found"
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
 		p.Detail = "the command may not be executed"
 	default:
 		p.Retryable = true

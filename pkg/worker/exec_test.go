@@ -213,8 +213,9 @@ func TestExecExitStatus(t *testing.T) {
 }
 
 func TestExecThatDoesNotStart(t *testing.T) {
-	plain := filepath.Join(t.TempDir(), "plain")
+	plain, noise := filepath.Join(t.TempDir(), "plain"), filepath.Join(t.TempDir(), "noise")
 	require.NoError(t, os.WriteFile(plain, []byte("x"), 0o600))
+	require.NoError(t, os.WriteFile(noise, []byte("\x00\x01"), 0o700))
 	for _, tt := range []struct {
 		e    worker.Exec
 		want string
@@ -224,6 +225,7 @@ func TestExecThatDoesNotStart(t *testing.T) {
 		{worker.Exec{Command: []string{"sh"}, Env: map[string]string{"PATH": "/nowhere"}}, "not found"},
 		{worker.Exec{}, "not found"},
 		{worker.Exec{Command: []string{plain}}, "may not be executed"},
+		{worker.Exec{Command: []string{noise}}, "may not be executed"},
 		{worker.Exec{Command: []string{"true"}, Dir: "/no/such/directory"}, "not found"},
 		{worker.Exec{Command: []string{"true"}, Stdout: "paper"}, `"paper"`},
 	} {
@@ -232,6 +234,34 @@ func TestExecThatDoesNotStart(t *testing.T) {
 		p := requireProblem(t, err, "attempt-failed", false)
 		require.Contains(t, p.Detail, tt.want)
 	}
+}
+
+func TestExecThatDoesNotStartForOtherReasons(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	var s sink
+	_, err := s.exec(t, worker.Exec{Command: []string{"true"}, Dir: file}, "")
+	requireProblem(t, err, "attempt-failed", true)
+}
+
+// A result that cannot be taken ends the command, and is the reason that is given.
+func TestExecWhoseResultIsRefused(t *testing.T) {
+	addr, all := deaths(t, 1)
+	var s sink
+	e := helper("loud", addr)
+	e.Stdout = worker.StdoutResult
+	_, err := s.runAttempt(t, e.Func(), s.attempt(""), worker.Options{Limits: worker.Limits{Result: 10}})
+	requireProblem(t, err, "invalid-result", false)
+	all()
+	require.Equal(t, []logLine{{"stderr", "said all"}}, s.logs(t))
+}
+
+func TestExecLogLineOfFullLength(t *testing.T) {
+	line := strings.Repeat("x", 64<<10)
+	var s sink
+	_, err := s.exec(t, helper("fail", "1", line+"\n\nend\n"), "")
+	requireProblem(t, err, "exit-status", true)
+	require.Equal(t, []logLine{{"stderr", line}, {"stderr", ""}, {"stderr", "end"}}, s.logs(t))
 }
 
 func TestExecFindsPrograms(t *testing.T) {

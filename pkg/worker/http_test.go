@@ -141,6 +141,7 @@ func TestHTTPLinesOfEvents(t *testing.T) {
 
 {"type":"own","data":1}
 {"type":"job.log","data":{}}
+{"type":"job.output","data":{"chunk":"/w==","encoding":"gzip"}}
 no JSON
 `
 	url, _ := upstream(t, answer("application/x-ndjson", body))
@@ -151,6 +152,7 @@ no JSON
 	require.Equal(t, []string{`1`}, s.data("own"))
 	require.Equal(t, `{"type":"chunk","delta":"a foreign line keeps all its members"}
 {"type":"job.log","data":{}}
+{"type":"job.output","data":{"chunk":"/w==","encoding":"gzip"}}
 no JSON
 `, string(s.output(t)))
 	require.Equal(t, `{"result":{"events":2}}`, string(out.Record.Data))

@@ -120,6 +120,24 @@ func TestOutputIsJoinedWhileTheStoreIsBusy(t *testing.T) {
 	})
 }
 
+func TestJoinedOutputIsCutBetweenLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{delay: time.Second}
+		line := strings.Repeat("x", 40_000) + "\n"
+		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			for range 6 {
+				_, _ = io.WriteString(task, line)
+			}
+			return nil, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, strings.Repeat(line, 6), string(s.output(t)))
+		for _, c := range s.chunks() {
+			require.True(t, strings.HasSuffix(c, `\n"`))
+		}
+	})
+}
+
 func TestLogsAreNotJoinedWithoutNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := sink{delay: time.Second}

@@ -146,6 +146,32 @@ func TestOwnEventsWaitUnderPressure(t *testing.T) {
 	})
 }
 
+// Output of one goroutine is not joined across the event that another waits with.
+func TestJoiningKeepsTheOrderAroundOwnEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sink{}
+		s.before.events = 9_000
+		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			_, _ = io.WriteString(task, "at once\n")
+			synctest.Wait()
+			_, _ = io.WriteString(task, "before\n")
+			go func() { _ = task.Emit("own", 1) }()
+			synctest.Wait()
+			_, _ = io.WriteString(task, "after\n")
+			task.Progress(1, 0, "")
+			_, _ = io.WriteString(task, "joined\n")
+			return nil, nil
+		})
+		require.NoError(t, err)
+		var types []string
+		for _, r := range s.recs {
+			types = append(types, string(r.Type))
+		}
+		require.Equal(t, []string{"job.output", "job.output", "own", "job.output", "job.progress"}, types)
+		require.Equal(t, []string{`"at once\n"`, `"before\n"`, `"after\njoined\n"`}, s.chunks())
+	})
+}
+
 // Lines that cannot be joined, each has a stream of its own, wait as well.
 func TestLogsOfManyStreamsFitTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
