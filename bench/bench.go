@@ -31,8 +31,8 @@ type size struct {
 
 var (
 	full = size{
-		rounds: 5, block: 3 * time.Second, clients: 64, jobs: 2000, readers: 1000, idle: 5000,
-		history: []int{1_000, 100_000}, resumes: 200, stored: 100_000,
+		rounds: 5, block: 2 * time.Second, clients: 64, jobs: 2000, readers: 1000, idle: 5000,
+		history: []int{1_000, 100_000}, resumes: 100, stored: 100_000,
 	}
 	small = size{
 		rounds: 1, block: 200 * time.Millisecond, clients: 8, jobs: 100, readers: 100, idle: 200,

@@ -81,10 +81,7 @@ func run() error {
 	if *short {
 		b.size = small
 	}
-	if err := b.measure(*only); err != nil {
-		return err
-	}
-	return b.report.write(os.Stdout)
+	return errors.Join(b.measure(*only), b.report.write(os.Stdout))
 }
 
 // measure makes the measurements of a list, or all.

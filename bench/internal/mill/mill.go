@@ -67,6 +67,7 @@ func (s *Server) kinds() []millstream.Kind {
 	}
 	for i, concurrency := range []int{1, 64, math.MaxInt32} {
 		kinds[i].Concurrency, kinds[i].QueueLimit, kinds[i].Timeout = concurrency, math.MaxInt32, time.Hour
+		kinds[i].MaxAttempts = math.MaxInt32 // each kill -9 takes one
 	}
 	return kinds
 }
