@@ -23,17 +23,25 @@ queued, running until its worker has stopped, or over already. That is no error.
 			if err != nil {
 				return err
 			}
-			for _, id := range ids {
-				j, err := server.Cancel(cmd.Context(), job.ID(id), reason)
-				if err != nil {
-					return server.fault(fmt.Errorf("%s: %w", id, err))
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", id, standing(j))
+			errs := make([]error, len(ids))
+			for i, id := range ids {
+				errs[i] = cancelOne(cmd, server, job.ID(id), reason)
+				report(cmd.ErrOrStderr(), errs[i])
 			}
-			return nil
+			return said(worst(errs))
 		},
 	}
 	serverFlags(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever watches the job")
 	return cmd
+}
+
+// cancelOne cancels one job and prints what became of it.
+func cancelOne(cmd *cobra.Command, server *remote, id job.ID, reason string) error {
+	j, err := server.Cancel(cmd.Context(), id, reason)
+	if err != nil {
+		return server.fault(fmt.Errorf("%s: %w", id, err))
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", id, standing(j))
+	return unwritten(err)
 }

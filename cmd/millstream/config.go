@@ -9,7 +9,12 @@ import (
 )
 
 func configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Works with the configuration of a server"}
+	cmd := &cobra.Command{
+		Use: "config", Short: "Works with the configuration of a server",
+		RunE: func(cmd *cobra.Command, _ []string) error { // a mistyped 'check' must not pass for one
+			return fmt.Errorf("usage: %s check [FILE]", cmd.CommandPath())
+		},
+	}
 	cmd.AddCommand(configCheckCommand())
 	return cmd
 }
@@ -37,8 +42,8 @@ line for each mistake if there is one. Secrets in it are printed too.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s", text)
-			return nil
+			_, err = cmd.OutOrStdout().Write(text)
+			return unwritten(err)
 		},
 	}
 	settingsFlags(cmd.Flags())

@@ -25,6 +25,8 @@ const full = `listen: 0.0.0.0:9000
 hosts: [jobs.example, jobs]
 data: /srv/data
 nats: nats://a:4222
+key: unused
+key_file: the.key
 max_store: 20GiB
 tape_memory: 1MiB
 heartbeat: 5s
@@ -72,6 +74,7 @@ func loadFrom(t *testing.T, text string, environ []string, args ...string) (sett
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "true.json"), []byte(`{"type":"string"}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "the.key"), []byte("secret\n"), 0o600))
 	if text != "" {
 		path := filepath.Join(dir, "millstream.yaml")
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
@@ -89,7 +92,9 @@ func TestConfig_defaults(t *testing.T) {
 	log := zap.NewNop()
 	want := millstream.Defaults
 	want.Log = log
-	require.Equal(t, want, s.config(log))
+	got, err := s.config(log)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
 	kinds, err := s.kinds()
 	require.NoError(t, err)
 	require.Empty(t, kinds)
@@ -99,11 +104,13 @@ func TestConfig_full(t *testing.T) {
 	s, err := loadFrom(t, full, nil)
 	require.NoError(t, err)
 	log := zap.NewNop()
+	got, err := s.config(log)
+	require.NoError(t, err)
 	require.Equal(t, millstream.Config{
-		Listen: "0.0.0.0:9000", Hosts: []string{"jobs.example", "jobs"}, Data: "/srv/data", NATS: "nats://a:4222", MaxStore: 20 << 30,
+		Listen: "0.0.0.0:9000", Hosts: []string{"jobs.example", "jobs"}, Data: "/srv/data", NATS: "nats://a:4222", AdminKey: "secret", MaxStore: 20 << 30,
 		TapeMemory: 1 << 20, Heartbeat: 5 * time.Second, Drain: 90 * time.Second, Origins: []string{"https://app.example"}, Log: log,
 		Limits: millstream.Limits{Body: 2 << 20, EventsPerJob: 500, BytesPerJob: 1e9, ProgressRate: 2.5, Streams: 77},
-	}, s.config(log))
+	}, got)
 
 	kinds, err := s.kinds()
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 const (
 	serverFlag     = "server"
 	serverVariable = "MILLSTREAM_SERVER"
+	keyVariable    = "MILLSTREAM_KEY" // no flag: others of the machine see those
 	defaultServer  = "http://127.0.0.1:8080"
 )
 
@@ -35,7 +36,7 @@ func (r *remote) fault(err error) error {
 
 // serverFlags adds --server to a command.
 func serverFlags(cmd *cobra.Command) {
-	cmd.Flags().Var(newText(defaultServer, "url"), serverFlag, "the server to ask; "+serverVariable+" names another default")
+	cmd.Flags().Var(newText(defaultServer, "url"), serverFlag, "the server to ask; "+serverVariable+" names another default, "+keyVariable+" the key it asks for")
 }
 
 // connect returns the server that the flag or the variable names.
@@ -48,7 +49,7 @@ func connect(cmd *cobra.Command) (*remote, error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
-	c, err := client.New(address, nil)
+	c, err := client.New(address, &client.Options{Key: os.Getenv(keyVariable)})
 	if err != nil {
 		return nil, err
 	}

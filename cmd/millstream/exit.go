@@ -23,7 +23,7 @@ const (
 
 const exitHelp = `Exit codes:
   0    done; of a job that was watched: it succeeded
-  1    the job failed; or the server stopped with an error, or is not healthy
+  1    the job failed; or the output could not be written, or the server stopped with an error, or is not healthy
   2    wrong usage or configuration
   3    the job was canceled
   4    the server cannot be reached, or it refused
@@ -46,6 +46,15 @@ func (e *exitError) Error() string {
 }
 
 func (e *exitError) Unwrap() error { return e.err }
+
+// unwritten makes an error of writing the output one of its own: who reads it did
+// not get it all, and the server is not to blame.
+func unwritten(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{exitFailed, fmt.Errorf("output: %w", err)}
+}
 
 // exitCode returns the code for err. What nobody has given one came up before
 // anything was done: it is a mistake in how the program was called.

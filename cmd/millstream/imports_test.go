@@ -14,6 +14,7 @@ import (
 var allowed = map[string]string{
 	"cmd/millstream": "pkg/client pkg/job pkg/millstream pkg/worker",
 	"examples/func":  "pkg/millstream",
+	"examples/llm":   "",
 	"pkg/millstream": "broker handlers pkg/access pkg/hub pkg/index pkg/job pkg/queue pkg/worker",
 
 	"handlers":          "pkg/access pkg/job pkg/sse pkg/tape",

@@ -56,7 +56,10 @@ func serve(ctx context.Context, s *settings, cmd *cobra.Command) error {
 	if samples {
 		kinds = millstream.Samples()
 	}
-	c := s.config(log)
+	c, err := s.config(log)
+	if err != nil {
+		return err
+	}
 	if status := cmd.ErrOrStderr(); isTerminal(status) {
 		c.Ready = func(url string) { banner{url, s.Data, s.NATS, kinds, samples}.print(status) }
 	}

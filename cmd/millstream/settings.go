@@ -14,6 +14,8 @@ type settings struct {
 	Hosts      []string                `yaml:"hosts"`
 	Data       string                  `yaml:"data"`
 	NATS       string                  `yaml:"nats"`
+	Key        string                  `yaml:"key"`
+	KeyFile    string                  `yaml:"key_file"`
 	MaxStore   size                    `yaml:"max_store"`
 	TapeMemory size                    `yaml:"tape_memory"`
 	Heartbeat  duration                `yaml:"heartbeat"`
@@ -134,6 +136,8 @@ var scalars = []scalar{
 	{"hosts", "names", "Host headers served beside the address itself, comma-separated"},
 	{"data", "dir", "where the embedded store keeps the jobs; 'memory' keeps nothing"},
 	{"nats", "urls", "NATS server to use in place of the embedded one"},
+	{"key", "key", "what callers send to do anything; see key_file for a better place"},
+	{"key_file", "file", "file with that key"},
 	{"max_store", "size", "what the embedded store may take of the disk"},
 	{"tape_memory", "size", "recent events kept in memory, of all jobs"},
 	{"heartbeat", "duration", "silence on a stream after which a heartbeat is sent"},

@@ -131,11 +131,11 @@ func (s *submission) run(cmd *cobra.Command, server *remote, kind string, input 
 	case s.options.Wait > 0:
 		return s.wait(ctx, server, j, out, status)
 	case s.json:
-		fmt.Fprintf(out, "%s\n", j.JSON)
+		_, err = fmt.Fprintf(out, "%s\n", j.JSON)
 	default:
-		fmt.Fprintln(out, j.ID)
+		_, err = fmt.Fprintln(out, j.ID)
 	}
-	return nil
+	return unwritten(err)
 }
 
 // wait waits for the job's end and prints its result, or the job.
@@ -151,7 +151,9 @@ func (s *submission) wait(ctx context.Context, server *remote, j *client.Job, ou
 	}
 	switch {
 	case s.json:
-		fmt.Fprintf(out, "%s\n", j.JSON)
+		if _, err := fmt.Fprintf(out, "%s\n", j.JSON); err != nil {
+			return unwritten(err)
+		}
 	case j.Status == job.StatusSucceeded:
 		o := &output{w: out}
 		return server.fault(o.result(ctx, server.Client, j.ID, new(client.Event)))

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,8 +24,13 @@ func execDefaults() execSettings {
 func httpDefaults() httpSettings { return httpSettings{Method: "POST"} }
 
 // config returns the settings as the library takes them.
-func (s *settings) config(log *zap.Logger) millstream.Config {
+func (s *settings) config(log *zap.Logger) (millstream.Config, error) {
+	key, err := s.key()
+	if err != nil {
+		return millstream.Config{}, err
+	}
 	return millstream.Config{
+		AdminKey:   key,
 		Listen:     s.Listen,
 		Data:       s.Data,
 		NATS:       s.NATS,
@@ -41,7 +48,23 @@ func (s *settings) config(log *zap.Logger) millstream.Config {
 			Streams:      s.Limits.Streams,
 		},
 		Log: log,
+	}, nil
+}
+
+// key returns the key that callers have to know; "" if none is set.
+func (s *settings) key() (string, error) {
+	if s.KeyFile == "" {
+		return s.Key, nil
 	}
+	text, err := os.ReadFile(s.path(s.KeyFile))
+	if err != nil {
+		return "", fmt.Errorf("key_file: %w", err)
+	}
+	key := strings.TrimSpace(string(text))
+	if key == "" {
+		return "", fmt.Errorf("key_file: %s is empty", s.KeyFile)
+	}
+	return key, nil
 }
 
 // kinds returns the configured kinds by name.

@@ -22,6 +22,7 @@ import (
 // Client talks to one Millstream. It is safe for concurrent use.
 type Client struct {
 	base     *url.URL
+	key      string
 	http     *http.Client
 	silence  time.Duration
 	patience time.Duration
@@ -30,6 +31,8 @@ type Client struct {
 
 // Options change how a Client works; nil is fine.
 type Options struct {
+	// Key is sent with every request: the server's key, or a read token.
+	Key string
 	// HTTP sends the requests. It must not have a Timeout, which would cut every
 	// stream at that age.
 	HTTP *http.Client
@@ -39,6 +42,13 @@ type Options struct {
 	// Patience is how long Events tries to get back to a server that it has lost
 	// before it ends with the error. Default: 5 min, longer than a restart takes.
 	Patience time.Duration
+}
+
+func (o *Options) key() string {
+	if o == nil {
+		return ""
+	}
+	return o.Key
 }
 
 func (o *Options) http() *http.Client {
@@ -80,7 +90,7 @@ func New(baseURL string, opts *Options) (*Client, error) {
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("address of the server: %q is not an http:// or https:// URL", baseURL)
 	}
-	return &Client{base: base, http: opts.http(), silence: opts.silence(), patience: opts.patience()}, nil
+	return &Client{base: base, key: opts.key(), http: opts.http(), silence: opts.silence(), patience: opts.patience()}, nil
 }
 
 // Live returns nil if the server runs.
@@ -103,7 +113,11 @@ func (c *Client) probe(ctx context.Context, name string) error {
 
 // request returns a request for a path below the base URL.
 func (c *Client) request(ctx context.Context, method string, body io.Reader, path ...string) (*http.Request, error) {
-	return http.NewRequestWithContext(ctx, method, c.base.JoinPath(path...).String(), body)
+	req, err := http.NewRequestWithContext(ctx, method, c.base.JoinPath(path...).String(), body)
+	if err == nil && c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	return req, err
 }
 
 // send returns an answer that is a success; any other is a *job.Problem.

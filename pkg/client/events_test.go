@@ -138,7 +138,7 @@ func TestEvents_waits(t *testing.T) {
 	}{
 		"as named":               {ends(3500 * time.Millisecond), 3500 * time.Millisecond, 3500 * time.Millisecond},
 		"not named":              {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/event-stream") }, time.Second, time.Second},
-		"not at all":             {ends(0), 0, 0},
+		"not at all":             {ends(0), 100 * time.Millisecond, 100 * time.Millisecond},
 		"no longer than allowed": {ends(24 * time.Hour), 2 * time.Minute, 2 * time.Minute},
 		"overload":               {refuse(503, ""), 500 * time.Millisecond, 1500 * time.Millisecond},
 		"rate limit":             {refuse(429, "17"), 17 * time.Second, 17 * time.Second},

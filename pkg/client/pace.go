@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	firstRetry = time.Second      // until the stream names its own: what a restart takes
-	maxRetry   = 2 * time.Minute  // twice the longest the contract has; more is a mistake
-	maxPause   = 30 * time.Second // between two tries to reach a server that is away
+	firstRetry = time.Second            // until the stream names its own: what a restart takes
+	minRetry   = 100 * time.Millisecond // whatever a stream says: nobody is asked a thousand times a second
+	maxRetry   = 2 * time.Minute        // twice the longest the contract has; more is a mistake
+	maxPause   = 30 * time.Second       // between two tries to reach a server that is away
 )
 
 // pace says how long to wait for the next connection. A stream that was cut is
@@ -33,7 +34,7 @@ func newPace(patience time.Duration) pace {
 
 // retry takes the time a stream has named.
 func (p *pace) retry(d time.Duration) {
-	p.pause = min(d, maxRetry)
+	p.pause = min(max(d, minRetry), maxRetry)
 	p.backoff.InitialInterval = max(p.pause, time.Millisecond)
 	p.backoff.MaxInterval = max(p.pause, maxPause)
 }
