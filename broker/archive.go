@@ -18,8 +18,8 @@ import (
 
 // A finished job is packed into DONE: a head, with the job as it stands and, if
 // they are few, all its messages as they were stored; of a large job the messages
-// lie in parts, stored before the head, so that a head without its parts is never
-// seen. Only then is JOBS purged behind it. Killed between any two steps, the next
+// lie in parts, stored before the head and kept longer, so that a head without its
+// parts is never seen. Only then is JOBS purged behind it. Killed between any two steps, the next
 // start finds the job in JOBS and does them again.
 //
 //	ms1d <crc32c> <len of job>\n
@@ -38,6 +38,9 @@ type part struct {
 	First    uint64 `json:"first"`    // seq of its first record
 	Position uint64 `json:"position"` // of its first message
 }
+
+// partsOutlive is how much longer the parts of a job are kept than its head.
+const partsOutlive = time.Minute
 
 // partSize is how many bytes of messages go into one part: what a reader of one
 // event has to unpack.
@@ -144,28 +147,32 @@ func (b *Broker) archiveAll() {
 			b.archiveOver()
 		case <-t.C:
 			b.purgeBehind()
+			b.measure()
 		}
 	}
 }
 
-// archiveOver archives all that are in line. One that fails stays in line: the
-// next tick of the purge brings it back.
+// archiveOver archives all that are in line. One that fails stays in line, and
+// holds up no other: the next tick of the purge brings it back.
 func (b *Broker) archiveOver() {
 	b.mu.Lock()
 	over := b.over
 	b.over = nil
 	b.mu.Unlock()
-	for i, e := range over {
-		if err := b.archive(e); err != nil {
-			if b.ctx.Err() == nil {
-				b.log.Error("job not archived", zap.String("job", string(e.job.ID)), zap.Error(err))
-			}
-			b.mu.Lock()
-			b.over = append(b.over, over[i:]...)
-			b.mu.Unlock()
-			return
+	var left []*entry
+	for _, e := range over {
+		err := b.archive(e)
+		if err == nil {
+			continue
+		}
+		left = append(left, e)
+		if b.ctx.Err() == nil {
+			b.log.Error("job not archived", zap.String("job", string(e.job.ID)), zap.Error(err))
 		}
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = append(b.over, left...)
 }
 
 // archive packs one job that is over into DONE and forgets it here.
@@ -190,7 +197,7 @@ func (b *Broker) store1(e *entry, ttl time.Duration) error {
 	cut := func() error {
 		n := len(a.Parts)
 		a.Parts = append(a.Parts, part{first, chunk[0].position})
-		err := b.store.put(b.ctx, name+"."+strconv.Itoa(n), pack(chunk), ttl)
+		err := b.store.put(b.ctx, name+"."+strconv.Itoa(n), pack(chunk), ttl+partsOutlive)
 		chunk, size = nil, 0
 		return err
 	}
@@ -198,6 +205,9 @@ func (b *Broker) store1(e *entry, ttl time.Duration) error {
 		s, err := b.load1(b.ctx, e.subject, k)
 		if err != nil {
 			return err
+		}
+		if _, err := decode(s.subject, s.data); err != nil {
+			return err // the original is all there is: it is not purged
 		}
 		if size > 0 && size+len(s.data) > partSize {
 			if err := cut(); err != nil {
@@ -227,6 +237,18 @@ func (b *Broker) load1(ctx context.Context, subject string, k kept) (stored, err
 		err = errNone
 	}
 	return s, err
+}
+
+// headroom is the part of the store that submits leave to the log's own records: a
+// store that they could fill would have no room for the records that make room.
+const headroom = 0.1
+
+// measure finds out whether the store has room for more jobs.
+func (b *Broker) measure() {
+	used, limit, err := b.store.usage(b.ctx)
+	if err == nil {
+		b.full.Store(limit > 0 && float64(used) > (1-headroom)*float64(limit))
+	}
 }
 
 // purgeBehind purges JOBS below the oldest job that is not in DONE.

@@ -3,7 +3,7 @@
 // the request, its progress and its result come back on the same topic.
 //
 //	Submit, Cancel, Task ─▶ log.go: propose, join, publish behind the fence
-//	                            │ ack            │ refused: refused.go reads on, asks again
+//	                            │ ack            │ refused: readOn, then ask again
 //	                            ▼                ▼
 //	                        commit ─▶ the folds that Observe was given (queue, hub, index)
 //	                            │ over
@@ -15,6 +15,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,8 +36,9 @@ type Queue interface {
 	// Take waits for a job of kind that may run now, within the kind's concurrency,
 	// and sets it aside for this claim.
 	Take(ctx context.Context, kind string) (job.ID, error)
-	// Return ends a claim that did not succeed.
-	Return(id job.ID)
+	// Return ends a claim that did not succeed; if the job still waits, it may be
+	// taken again after pause.
+	Return(id job.ID, pause time.Duration)
 	// Admit makes room for one more job of kind, or says job.ErrQueueFull. The
 	// room is used by the job's first commit, or given back by Dismiss.
 	Admit(kind string) error
@@ -51,7 +53,7 @@ type Options struct {
 	URL      string // of a NATS server to use in place of the embedded one
 	Kinds    []job.Kind
 	Queue    Queue
-	Folds    []func(*job.Commit) // told of every message, in the order of the log; they must not call the Broker
+	Folds    []func(*job.Commit) // told of every message, in order within a job; they must not call the Broker
 	Log      *zap.Logger
 }
 
@@ -72,6 +74,7 @@ type Broker struct {
 	closeOnce sync.Once
 	closeErr  error
 
+	full   atomic.Bool   // the store has no room for more jobs
 	purged atomic.Uint64 // position up to which JOBS was purged
 
 	mu      sync.Mutex // protects the fields below, and every entry
@@ -120,6 +123,8 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 		b.log = zap.NewNop()
 	}
 	for _, k := range opt.Kinds {
+		k = k.WithDefaults()
+		k.MaxInput = min(k.MaxInput, int64(s.maxMessage()))
 		b.kinds[k.Name] = k
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -233,11 +238,14 @@ func endEpoch(s store, epoch uint32) error {
 	return s.set(ctx, lifeSetting, mustJSON(life{Epoch: epoch, Clean: true}), false)
 }
 
-// mustJSON encodes values of our own types, which always encode.
+// mustJSON encodes values of our own types, which always encode. What is in them
+// as JSON already keeps its bytes.
 func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		panic(err)
 	}
-	return b
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
 }

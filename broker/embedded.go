@@ -49,6 +49,7 @@ func openEmbedded(ctx context.Context, dir string, maxStore int64) (*jetStream, 
 		stop()
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
+	s.maxStore = maxStore
 	return s, nil
 }
 

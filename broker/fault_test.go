@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -373,3 +374,64 @@ const (
 	timeToWait = 10 * time.Second
 	tick       = time.Millisecond
 )
+
+// A job that cannot be archived holds up no other.
+func TestArchiveGoesOn(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	b := node(t, shared{m})
+	bad := claimFrom(t, b, submitTo(t, b))
+	require.NoError(t, bad.Attach(t.Context(), make([]byte, 2*holdJob))) // not held in memory
+	m.mu.Lock()
+	m.log[len(m.log)-1].data = []byte("damaged")
+	m.mu.Unlock()
+	require.NoError(t, bad.succeed(t.Context()))
+	for range 5 {
+		id := submitTo(t, b)
+		require.NoError(t, claimFrom(t, b, id).succeed(t.Context()))
+		require.Eventually(t, func() bool { return b.Archived(id) }, timeToWait, tick)
+	}
+	require.False(t, b.Archived(bad.Job.ID), "what is damaged stays where it is")
+}
+
+// A claim that the store does not take is not tried again at once.
+func TestClaimDoesNotSpin(t *testing.T) {
+	h := &hook{store: newShared(t)}
+	b := node(t, h)
+	submitTo(t, b)
+	var tries atomic.Int64
+	h.onPublish = func(_ func(func(uint64, error)), done func(uint64, error)) {
+		tries.Add(1)
+		go done(0, errFull())
+	}
+	sub := b.Subscriber(0)
+	_, err := sub.Subscribe(t.Context(), Topic(testKind))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return tries.Load() > 1 }, timeToWait, tick, "after a pause it is")
+	require.Less(t, tries.Load(), int64(10))
+	require.NoError(t, sub.Close())
+}
+
+// Who does not wait for a write any longer leaves nothing behind but what is on
+// its way.
+func TestWithdraw(t *testing.T) {
+	h := &hook{store: newShared(t)}
+	b := node(t, h)
+	task := claimFrom(t, b, submitTo(t, b))
+	release := make(chan struct{})
+	h.onPublish = func(next func(func(uint64, error)), done func(uint64, error)) {
+		go func() { <-release; next(done) }()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { require.ErrorIs(t, task.Append(ctx, progress()), context.Canceled) })
+	}
+	pending := func() int { b.mu.Lock(); defer b.mu.Unlock(); return len(task.e.pending) }
+	require.Eventually(t, func() bool { return pending() == 49 }, timeToWait, tick)
+	cancel()
+	wg.Wait()
+	require.Zero(t, pending())
+	close(release)
+	require.Eventually(t, func() bool { return len(typesOf(t, b, task.Job.ID)) == 3 }, timeToWait, tick, "the one that was on its way is stored")
+}

@@ -34,6 +34,7 @@ type jetStream struct {
 	done     jetstream.Stream
 	settings jetstream.KeyValue
 	acks     *acks
+	maxStore int64  // what the embedded server may keep; of another its account tells
 	stop     func() // what to shut down behind the connection; may be nil
 }
 
@@ -51,7 +52,7 @@ func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, 
 		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, Duplicates: time.Second}}, // no message ids are used
 		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
 	} {
-		if *c.stream, err = js.CreateOrUpdateStream(ctx, c.config); err != nil {
+		if *c.stream, err = streamOf(ctx, js, c.config); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
 		}
 	}
@@ -62,6 +63,16 @@ func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, 
 		return nil, err
 	}
 	return s, nil
+}
+
+// streamOf returns the stream, made anew if there is none. One that is there is
+// left as it is: its replicas are the operator's.
+func streamOf(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := js.Stream(ctx, c.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return js.CreateStream(ctx, c)
+	}
+	return s, err
 }
 
 func (s *jetStream) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
@@ -91,15 +102,26 @@ func (s *jetStream) read(m *jetstream.RawStreamMsg, err error) (stored, error) {
 
 // stall is how long a scan waits for the next message before it gives up: a
 // healthy store brings thousands in that time.
-const stall = 30 * time.Second
+const stall = 5 * time.Second
 
 func (s *jetStream) scan(ctx context.Context, each func(stored)) (uint64, error) {
 	info, err := s.jobs.Info(ctx)
 	if err != nil {
 		return 0, unavailable(err)
 	}
-	return info.State.LastSeq, s.consume(ctx, s.jobs, "jobs.>", info.State.LastSeq, each)
+	var seen uint64
+	err = s.consume(ctx, s.jobs, "jobs.>", info.State.LastSeq, func(m stored) { seen++; each(m) })
+	if want := info.State.LastSeq + 1 - info.State.FirstSeq; err == nil && info.State.Msgs > 0 && seen < want {
+		err = &lostError{want - seen}
+	}
+	return info.State.LastSeq, err
 }
+
+// lostError says that the log has holes: it is purged at its front and never loses
+// a message between.
+type lostError struct{ messages uint64 }
+
+func (e *lostError) Error() string { return fmt.Sprintf("%d messages of the log are lost", e.messages) }
 
 func (s *jetStream) scanArchive(ctx context.Context, each func(stored)) error {
 	info, err := s.done.Info(ctx)
@@ -145,11 +167,15 @@ func (s *jetStream) consume(ctx context.Context, from jetstream.Stream, filter s
 		return unavailable(err)
 	}
 	defer func() { cc.Stop(); <-cc.Closed() }()
-	return untilEnd(ctx, alive, end)
+	return untilEnd(ctx, alive, end, func() bool { // what expires is not delivered
+		info, err := c.Info(ctx)
+		return err == nil && info.NumPending == 0
+	})
 }
 
-// untilEnd waits for end, as long as there is a sign of life within each stall.
-func untilEnd(ctx context.Context, alive, end <-chan struct{}) error {
+// untilEnd waits for end, as long as there is a sign of life within each stall;
+// when there is none, over says whether there is nothing more to come.
+func untilEnd(ctx context.Context, alive, end <-chan struct{}, over func() bool) error {
 	t := time.NewTimer(stall)
 	defer t.Stop()
 	for {
@@ -159,6 +185,9 @@ func untilEnd(ctx context.Context, alive, end <-chan struct{}) error {
 		case <-alive:
 			t.Reset(stall)
 		case <-t.C:
+			if over() {
+				return nil
+			}
 			return fmt.Errorf("reading the store stalled for %v", stall)
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -172,7 +201,7 @@ func (s *jetStream) purge(ctx context.Context, below uint64) error {
 
 func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.Duration) error {
 	_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data},
-		jetstream.WithMsgTTL(max(ttl, time.Second).Round(time.Second))) // the server counts in whole seconds
+		jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second))) // the server counts in whole seconds
 	return verdict(err)
 }
 
@@ -205,6 +234,14 @@ func (s *jetStream) set(ctx context.Context, key string, value []byte, create bo
 	return verdict(err)
 }
 
+func (s *jetStream) usage(ctx context.Context) (used, limit int64, err error) {
+	info, err := s.js.AccountInfo(ctx)
+	if err != nil {
+		return 0, 0, unavailable(err)
+	}
+	return int64(info.Store), max(s.maxStore, info.Limits.MaxStore), nil
+}
+
 // envelope is what the head of a message and its headers take at the most.
 const envelope = 8 << 10
 
@@ -223,7 +260,9 @@ func unavailable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w (%w)", job.Problemf("storage-unavailable", "the store does not answer"), err)
+	p := job.Problemf("storage-unavailable", "the store does not answer")
+	p.Retryable = true
+	return fmt.Errorf("%w (%w)", p, err)
 }
 
 // verdict turns the answer to a write into one of our errors.
@@ -239,9 +278,16 @@ func verdict(err error) error {
 	case api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
 		return errRefused
 	case full[api.ErrorCode]:
-		return fmt.Errorf("%w (%w)", job.Problemf("storage-full", "the store is full"), err)
+		return fmt.Errorf("%w (%w)", errFull(), err)
 	}
 	return unavailable(err)
+}
+
+// errFull returns the problem of a store without room.
+func errFull() *job.Problem {
+	p := job.Problemf("storage-full", "the store is full")
+	p.Retryable = true
+	return p
 }
 
 // full has the codes that say there is no room: memory, storage, a stream's limit.

@@ -30,7 +30,12 @@ func (b *Broker) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.head, err = b.store.scan(ctx, b.replay); err != nil {
+	b.head, err = b.store.scan(ctx, b.replay)
+	if lost := (*lostError)(nil); errors.As(err, &lost) {
+		b.log.Error("the store has lost jobs or parts of them", zap.Uint64("messages", lost.messages))
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
 	inOrder := slices.SortedFunc(maps.Values(b.jobs), func(x, y *entry) int { return cmp.Compare(x.floor, y.floor) })
@@ -148,9 +153,11 @@ func (b *Broker) void(e *entry) {
 	err := b.append(b.ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
 		return []job.Record{lost(j, k)}, j.Status == job.StatusRunning
 	}})
-	if err != nil && !errors.Is(err, job.ErrLeaseLost) {
-		b.log.Error("lost lease not voided", zap.String("job", string(e.job.ID)), zap.Error(err))
+	if err == nil || errors.Is(err, job.ErrLeaseLost) || b.ctx.Err() != nil {
+		return
 	}
+	b.log.Error("lost lease not voided yet", zap.String("job", string(e.job.ID)), zap.Error(err))
+	time.AfterFunc(storeTime, func() { b.void(e) }) // until then nobody runs it
 }
 
 // lost is what follows an attempt whose process is gone.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -94,8 +95,17 @@ func (b *Broker) append(ctx context.Context, e *entry, w *write) error {
 	case err := <-w.done:
 		return err
 	case <-ctx.Done():
+		b.withdraw(e, w)
 		return context.Cause(ctx)
 	}
+}
+
+// withdraw takes back a write that is not on its way yet.
+func (b *Broker) withdraw(e *entry, w *write) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.pending = slices.DeleteFunc(e.pending, func(p *write) bool { return p == w })
+	b.forget(e)
 }
 
 // flush publishes the next message of e, if anything may be in it. b.mu is held.
@@ -188,7 +198,9 @@ func (b *Broker) verdict(e *entry, bt *batch, position uint64, err error) {
 // settle ends the flight of bt. b.mu is held.
 func (b *Broker) settle(e *entry, bt *batch, position uint64, err error) {
 	if err == nil {
-		bt.after.Cursor.Place = job.Place{Position: position, Epoch: bt.frame.Epoch}
+		if len(bt.frame.Records) > 0 {
+			bt.after.Cursor.Place = job.Place{Position: position, Epoch: bt.frame.Epoch}
+		}
 		b.commit(e, bt.frame, bt.data, position, bt.after)
 		for _, w := range bt.writes {
 			w.after = bt.after

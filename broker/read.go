@@ -151,6 +151,8 @@ func (b *Broker) History(ctx context.Context, id job.ID, after job.Cursor) ([]jo
 			switch {
 			case e.Cursor() == after:
 				found = true
+			case !found && position != after.Position: // it would have been here
+				return false
 			case found:
 				events = append(events, e)
 				size += len(e.Data)

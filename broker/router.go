@@ -20,8 +20,9 @@ type Handler func(ctx context.Context, t *Task) error
 // Work runs handler for the jobs of all kinds on Watermill's Router until ctx
 // ends, then for as long as Subscriber.Close allows.
 func (b *Broker) Work(ctx context.Context, finish time.Duration, handler Handler) error {
-	// The Router's own patience is never needed: the Subscriber has closed before.
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: finish + time.Minute}, logger{b.log})
+	// The Subscriber closes first and has the patience: whom the Router would wait
+	// for then is a handler that does not return.
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: time.Second}, logger{b.log})
 	if err != nil {
 		return fmt.Errorf("router: %w", err)
 	}
@@ -47,7 +48,7 @@ func (b *Broker) Work(ctx context.Context, finish time.Duration, handler Handler
 		_ = sub.Close() // first: the Router would stop listening to its handlers
 		_ = router.Close()
 	})
-	if err := router.Run(context.WithoutCancel(ctx)); err != nil {
+	if err := router.Run(context.WithoutCancel(ctx)); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("router: %w", err)
 	}
 	return nil

@@ -12,8 +12,9 @@ import (
 type store interface {
 	// publish stores data as the subject's next message in the log if the
 	// subject's last one is at fence (0: it has none). done is called once with the
-	// verdict: a position, errRefused, or an error that says that nothing was
-	// stored. All calls of done come from one goroutine, in the order of positions.
+	// verdict: a position, errRefused, errClosed (nobody knows), or an error that says
+	// that nothing was stored. Verdicts with positions come from one goroutine, in
+	// the order of positions.
 	publish(subject string, fence uint64, data []byte, done func(position uint64, err error))
 	// get returns the message of the log at position; errNone if there is none.
 	get(ctx context.Context, position uint64) (stored, error)
@@ -37,6 +38,10 @@ type store interface {
 	setting(ctx context.Context, key string) ([]byte, error)
 	// set stores a setting; create fails with errRefused if there is one already.
 	set(ctx context.Context, key string, value []byte, create bool) error
+
+	// usage returns the bytes it keeps and how many it may; limit 0: as many as it
+	// gets.
+	usage(ctx context.Context) (used, limit int64, err error)
 
 	// maxMessage is the size of the largest message it takes.
 	maxMessage() int

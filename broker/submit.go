@@ -24,6 +24,9 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	if b.isClosing() {
 		return job.Job{}, job.ErrDraining
 	}
+	if b.full.Load() {
+		return job.Job{}, errFull()
+	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	k := b.kind(r.Kind)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -80,7 +81,7 @@ func (b *Broker) input(ctx context.Context, e *entry) ([]byte, error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	return m.Attachment, nil
+	return bytes.Clone(m.Attachment), nil // a handler may change its message
 }
 
 // begin starts the life of a task that holds its lease.

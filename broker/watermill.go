@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -64,10 +65,14 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 // of a finished job the log has nothing left that would refuse a second.
 func (b *Broker) publishOnce(kind string, m *message.Message) error {
 	id := job.IDFor(kind, m.UUID)
-	if _, err := b.Job(m.Context(), id); !errors.Is(err, job.ErrNotFound) {
+	j, err := b.Job(m.Context(), id)
+	switch {
+	case err == nil && j.Kind != kind:
+		return fmt.Errorf("job %s is of kind %s already", id, j.Kind)
+	case !errors.Is(err, job.ErrNotFound):
 		return err
 	}
-	_, err := b.Submit(m.Context(), id, &job.Request{
+	_, err = b.Submit(m.Context(), id, &job.Request{
 		Kind: kind, Input: m.Payload, InputType: m.Metadata.Get("content-type"), Message: m.UUID, Metadata: m.Metadata,
 	})
 	return err
@@ -156,11 +161,20 @@ func (s *Subscriber) serve(ctx context.Context, kind string, out chan<- *message
 	}
 }
 
+// claimPause is how long a job waits that could not be claimed, though nobody else
+// has it: the store is sick, and asking it at once again does not heal it.
+const claimPause = time.Second
+
 // run claims one job and sees it through.
 func (s *Subscriber) run(ctx context.Context, id job.ID, out chan<- *message.Message) {
 	t, err := s.b.claim(s.b.ctx, id) // not ctx: a claim that is on its way is not given up
+	if errors.Is(err, job.ErrLeaseLost) {
+		s.b.queue.Return(id, 0)
+		return
+	}
 	if err != nil {
-		s.b.queue.Return(id)
+		s.b.log.Error("job not claimed", zap.String("job", string(id)), zap.Error(err))
+		s.b.queue.Return(id, claimPause)
 		return
 	}
 	defer t.end()

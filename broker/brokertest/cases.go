@@ -148,6 +148,12 @@ func testCursors(t *testing.T, s Store) {
 	}
 	require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Progress}, job.Record{Type: job.Progress}))
 	check("running")
+	require.NoError(t, task.Attach(t.Context(), []byte("a piece of the result")))
+	j, err := r.Job(t.Context(), id)
+	require.NoError(t, err)
+	require.Empty(t, r.history(id, j.Cursor), "the job's cursor is that of its last event")
+	require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Progress}))
+	check("with an attachment between")
 	m.Ack()
 	r.await(id, over)
 	r.awaitArchived(id)

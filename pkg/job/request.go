@@ -120,6 +120,7 @@ func orDefault[T comparable](v, d T) T {
 
 // After returns the wait behind the given attempt, from 1.
 func (b Backoff) After(attempt int) time.Duration {
+	b.Max = max(b.Max, b.First)
 	wait := b.First
 	for range attempt - 1 {
 		if wait *= 2; wait >= b.Max {

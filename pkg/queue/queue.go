@@ -178,6 +178,9 @@ func (q *Queue) Take(ctx context.Context, kind string) (job.ID, error) {
 	l := q.line(kind)
 	q.mu.Unlock()
 	for {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
 		if id, ok := q.tryTake(l); ok {
 			return id, nil
 		}
@@ -205,8 +208,9 @@ func (q *Queue) tryTake(l *line) (job.ID, bool) {
 	return it.id, true
 }
 
-// Return ends a claim that did not succeed. The job waits again, if it still does.
-func (q *Queue) Return(id job.ID) {
+// Return ends a claim that did not succeed. The job waits again, if it still does,
+// and may be taken after pause.
+func (q *Queue) Return(id job.ID, pause time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	it := q.items[id]
@@ -214,6 +218,9 @@ func (q *Queue) Return(id job.ID) {
 		return
 	}
 	it.leave()
+	if pause > 0 {
+		it.runAt = time.Now().Add(pause)
+	}
 	it.wait(time.Now())
 	it.line.look()
 }

@@ -75,14 +75,14 @@ func TestConcurrency(t *testing.T) {
 	require.Empty(t, l.take(), "two are claimed")
 	l.put("a", job.StatusRunning)
 	require.Empty(t, l.take(), "one runs, one is claimed")
-	l.q.Return("b")
+	l.q.Return("b", 0)
 	require.Equal(t, "b", l.take(), "its turn again")
 	l.put("b", job.StatusCanceled)
 	require.Equal(t, "c", l.take(), "a claim that came to nothing holds no slot")
 	l.put("c", job.StatusRunning)
 	l.put("a", job.StatusSucceeded)
 	require.Equal(t, "d", l.take())
-	l.q.Return("nobody")
+	l.q.Return("nobody", 0)
 	l.put("d", job.StatusRunning)
 	l.put("c", job.StatusQueued) // handed back
 	require.Equal(t, "c", l.take())
@@ -183,7 +183,7 @@ func TestModel(t *testing.T) {
 					case j.Status == job.StatusQueued && rapid.Bool().Draw(t, "won"):
 						l.put(id, job.StatusRunning)
 					default:
-						l.q.Return(job.ID(id))
+						l.q.Return(job.ID(id), 0)
 					}
 					return
 				}
