@@ -45,7 +45,24 @@ func (a *API) guarded(c *gin.Context) {
 	}
 }
 
+// maxHeaders is the size of a request's headers that is served: several times what
+// browsers send. net/http has a limit of its own above it, and its own words.
+const maxHeaders = 32 << 10
+
+func headerSize(h http.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v) + 4
+		}
+	}
+	return n
+}
+
 func (a *API) guard(c *gin.Context) error {
+	if headerSize(c.Request.Header)+len(c.Request.RequestURI) > maxHeaders {
+		c.Header("Connection", "close")
+		return job.Problemf("headers-too-large", "They may have %d bytes in all.", maxHeaders)
+	}
 	if !a.knownHost(c.Request) {
 		return job.Problemf("wrong-host", "This server does not answer for %q; configure it as a host if it should.", c.Request.Host)
 	}

@@ -327,3 +327,10 @@ func TestJobThatCannotBeShown(t *testing.T) {
 type panicking struct{ Jobs }
 
 func (panicking) Job(context.Context, job.ID) (job.Job, error) { panic("at the disco") }
+
+func TestLargeHeaders(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		s.problem(s.get("/v1/kinds", "X-Large", strings.Repeat("x", maxHeaders)), 431, "headers-too-large")
+		require.Equal(t, 200, s.get("/v1/kinds", "X-Large", strings.Repeat("x", maxHeaders/2)).StatusCode)
+	})
+}

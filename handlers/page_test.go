@@ -46,6 +46,19 @@ func TestPageLimits(t *testing.T) {
 	})
 }
 
+// A page that ends with the last event says that it was the last.
+func TestLastPage(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.begin(id)
+		s.succeed(id, "1")
+		for limit, last := range map[string]bool{"2": false, "3": true, "4": true} {
+			_, _, done := pageOf(t, s.get(pathOf(id, "/events?format=json&limit="+limit)))
+			require.Equal(t, last, done, limit)
+		}
+	})
+}
+
 // A page ends with the event that makes it large.
 func TestLargePage(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {
@@ -61,6 +74,8 @@ func TestLargePage(t *testing.T) {
 		require.Less(t, len(a.body), maxPage+256<<10)
 		page, _, _ = pageOf(t, s.get(pathOf(id, "/events?format=json&after="+cursor)))
 		require.Len(t, page, 6)
+		page, _, _ = pageOf(t, s.get(pathOf(id, "/events?format=json&after=x")))
+		require.Equal(t, []string{"stream.reset 0", "job.queued 1", "job.running 2", "large 3", "large 4", "large 5", "large 6", "large 7", "large 8"}, page)
 	}, func(a *API) { a.Store.(*world).budget = 16 << 20 })
 }
 

@@ -16,7 +16,7 @@ func serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Runs the server",
 		Long: `Runs the server until it is told to stop. A first SIGTERM or Ctrl-C lets streams and
-work end in peace, for as long as --drain; a second ends the process at once. What was
+work end in peace, within --drain; a second ends the process at once. What was
 accepted is kept either way and goes on with the next start.
 
 --kind makes a command or an HTTP address a kind of job. A command is split into words
