@@ -59,7 +59,7 @@ var helpers = map[string]func(args []string) int{
 		mib := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 		for range n {
 			_, _ = os.Stdout.Write(mib)
-			_, _ = os.Stderr.Write(mib[:1<<18])
+			_, _ = os.Stderr.Write(mib)
 		}
 		return 0
 	},
