@@ -140,7 +140,7 @@ type openLog struct{ *broker.Broker }
 // request of ours. There is no WriteTimeout, it would end every stream.
 const (
 	headerTime = 5 * time.Second
-	headerSize = 64 << 10 // twice what the API takes, so that it says so itself
+	headerSize = 64 << 10        // twice what the API takes, so that it says so itself
 	idleTime   = 2 * time.Minute // longer than clients poll, so that they keep their connection
 )
 
