@@ -18,6 +18,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/millstream/millstream/pkg/access"
 	"github.com/millstream/millstream/pkg/job"
@@ -84,8 +85,8 @@ type API struct {
 	origins map[string]bool
 	cross   *http.CrossOriginProtection
 	kinds   map[string]*kind
-	schemas chan struct{} // a slot for each input that may be checked at once
-	open    atomic.Int64  // streams and waits
+	schemas *semaphore.Weighted // bytes of inputs that are checked
+	open    atomic.Int64        // streams and waits
 }
 
 // Handler returns the API as one handler. It fails on a kind whose schema does

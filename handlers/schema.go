@@ -7,14 +7,16 @@ import (
 	"fmt"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/millstream/millstream/pkg/job"
 )
 
 const (
-	// schemaSlots is how many inputs are checked at once. A schema needs its input
-	// decoded, which takes up to 46 times its bytes: at 1 MiB four are 200 MB.
-	schemaSlots = 4
+	// schemaBytes is how many bytes of inputs are checked at a time. A schema needs
+	// its input decoded, which takes up to 46 times its bytes: here 46 MiB. Inputs of
+	// the usual size never wait.
+	schemaBytes = 1 << 20
 
 	maxFieldErrors = 32 // told at once; who has more to mend will ask again
 )
@@ -27,7 +29,7 @@ type kind struct {
 
 // compile prepares the kinds.
 func (a *API) compile() error {
-	a.schemas = make(chan struct{}, schemaSlots)
+	a.schemas = semaphore.NewWeighted(schemaBytes)
 	a.kinds = map[string]*kind{}
 	for name, k := range a.Kinds {
 		schema, err := compile(k.Input)
@@ -65,12 +67,11 @@ func (a *API) fits(ctx context.Context, k *kind, input []byte, at string) error 
 	if k.input == nil {
 		return nil
 	}
-	select {
-	case a.schemas <- struct{}{}:
-		defer func() { <-a.schemas }()
-	case <-ctx.Done():
-		return ctx.Err()
+	size := min(int64(len(input)), schemaBytes)
+	if err := a.schemas.Acquire(ctx, size); err != nil {
+		return err
 	}
+	defer a.schemas.Release(size)
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(input))
 	if err != nil {
 		return invalid(at, "is not JSON: %v", err)
