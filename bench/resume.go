@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/millstream/millstream/bench/internal/mill"
+	"github.com/millstream/millstream/bench/internal/payload"
 	"github.com/millstream/millstream/bench/internal/proc"
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -19,6 +20,7 @@ import (
 // history is a job with events behind it.
 type history struct {
 	id      job.ID
+	events  int // that it was told to say
 	cursors []string
 	p50     map[string]series // by the state the job was in
 }
@@ -45,7 +47,7 @@ func resume(b *bench) error {
 	}
 	for _, state := range []string{live, finished, cold} {
 		small, large := jobs[0], jobs[len(jobs)-1]
-		b.report.ratio(fmt.Sprintf("time to resume, %s, %d events / %d", state, len(large.cursors), len(small.cursors)),
+		b.report.ratio(fmt.Sprintf("time to resume, %s, %d events / %d", state, large.events, small.events),
 			large.p50[state].over(small.p50[state]), "≤ 1.5×")
 	}
 	return nil
@@ -89,26 +91,30 @@ func (h *history) fill(b *bench, s *server, n int) error {
 		return err
 	}
 	h.id = ids[0]
-	const most = 1000 // at a time: the job's pending events are bounded
-	for left := n; left > 0; left -= most {
-		if err := s.Call("Publish", min(left, most), &struct{}{}); err != nil {
+	for said := 0; h.events < n; h.events += said {
+		p := payload.Pacing{Rate: fillRate, For: time.Duration(n-h.events) * time.Second / fillRate}
+		if err := s.Call("Pace", p, &said); err != nil {
 			return err
 		}
 	}
 	return eventually(func() (bool, error) {
-		err := h.page(s, most)
-		return len(h.cursors) >= n, err
+		err := h.page(s)
+		return len(h.cursors) >= h.events, err
 	})
 }
 
+// fillRate is how many events a second a job says that is to be resumed: so fast
+// that it is soon done, and slow enough that few of them share a message.
+const fillRate = 10_000
+
 // page reads all pages there are behind the last cursor that is known.
-func (h *history) page(s *server, limit int) error {
+func (h *history) page(s *server) error {
 	for {
 		after := ""
 		if len(h.cursors) > 0 {
 			after = h.cursors[len(h.cursors)-1]
 		}
-		body, err := get(fmt.Sprintf("%s%s?format=json&limit=%d&after=%s", s.url, mill.Path(h.id), limit, after))
+		body, err := get(s.url + mill.Path(h.id) + "?format=json&limit=1000&after=" + after)
 		if err != nil {
 			return err
 		}
@@ -156,7 +162,7 @@ func (h *history) measure(b *bench, t *table, s *server, state string) error {
 		p99.add(percentile(times, 99))
 	}
 	h.p50[state] = p50
-	t.row(commas(fmt.Sprint(len(h.cursors))), state, p50.as(seconds), p99.as(seconds))
+	t.row(commas(fmt.Sprint(h.events)), state, p50.as(seconds), p99.as(seconds))
 	return nil
 }
 
