@@ -66,7 +66,7 @@ func TestExecResult(t *testing.T) {
 	in := strings.Repeat("\x00\xff binary", 200_000)
 	out, err := s.exec(t, e, in)
 	require.NoError(t, err)
-	require.Empty(t, s.recs)
+	require.Empty(t, s.stored())
 	requireResult(t, out, []byte(in), "application/octet-stream")
 	require.Equal(t, in, string(s.body(out)))
 	require.Len(t, s.pieces, 3)

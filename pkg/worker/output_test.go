@@ -50,7 +50,7 @@ func TestPromptAppearsWithoutNewline(t *testing.T) {
 			_, _ = io.WriteString(task, "name? \xe2\x82")
 			time.Sleep(49 * time.Millisecond)
 			synctest.Wait()
-			require.Empty(t, s.recs)
+			require.Empty(t, s.stored())
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 			require.Equal(t, []string{`"name? "`}, s.chunks(), "half a rune is held for the rest of it")
@@ -72,7 +72,7 @@ func TestSteadyDotsAppear(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			synctest.Wait()
-			require.InDelta(t, 18, len(s.recs), 3, "the hold runs from the first byte, not from the last")
+			require.InDelta(t, 18, len(s.stored()), 3, "the hold runs from the first byte, not from the last")
 			return nil, nil
 		})
 		require.NoError(t, err)
@@ -93,8 +93,8 @@ func TestOrderOfOutputAndEvents(t *testing.T) {
 			return nil, nil
 		})
 		require.NoError(t, err)
-		require.Len(t, s.recs, 40)
-		for i, r := range s.recs {
+		require.Len(t, s.stored(), 40)
+		for i, r := range s.stored() {
 			want := fmt.Sprintf(`{"index":%d,"chunk":"step %d"}`, i/2, i/2)
 			if i%2 == 1 {
 				want = fmt.Sprint(i / 2)
@@ -115,7 +115,7 @@ func TestOutputIsJoinedWhileTheStoreIsBusy(t *testing.T) {
 			return nil, nil
 		})
 		require.NoError(t, err)
-		require.Len(t, s.recs, 2, "the first at once, all others in one")
+		require.Len(t, s.stored(), 2, "the first at once, all others in one")
 		require.Equal(t, 1000, bytes.Count(s.output(t), []byte("\n")))
 	})
 }
@@ -148,7 +148,7 @@ func TestLogsAreNotJoinedWithoutNeed(t *testing.T) {
 			return nil, nil
 		})
 		require.NoError(t, err)
-		require.Len(t, s.recs, 100)
+		require.Len(t, s.stored(), 100)
 		require.LessOrEqual(t, s.calls, 2)
 	})
 }

@@ -47,8 +47,8 @@ func TestLinesForAQuarterOfAnHourFitTheBudget(t *testing.T) {
 			return nil, nil
 		})
 		require.NoError(t, err)
-		require.LessOrEqual(t, len(s.recs), 10_000)
-		require.Greater(t, len(s.recs), 6_000, "the budget is there to be used")
+		require.LessOrEqual(t, len(s.stored()), 10_000)
+		require.Greater(t, len(s.stored()), 6_000, "the budget is there to be used")
 		require.Less(t, longest, time.Second, "no reader waits long for the next event")
 		sum := sha256.Sum256(s.output(t))
 		require.Equal(t, hex.EncodeToString(hash.Sum(nil)), hex.EncodeToString(sum[:]))
@@ -63,7 +63,7 @@ func TestEverythingAtOnceFitsTheBudget(t *testing.T) {
 		a := s.attempt("")
 		a.Job.MaxAttempts = 3
 		for a.Job.Attempt = 1; a.Job.Attempt <= 3; a.Job.Attempt++ {
-			before := len(s.recs)
+			before := len(s.stored())
 			_, err := s.runAttempt(t, func(ctx context.Context, task *worker.Task) (any, error) {
 				every(ctx, 20*time.Millisecond, 20*time.Minute, func(i int) {
 					fmt.Fprintf(task, "line %d\n", i)
@@ -74,9 +74,9 @@ func TestEverythingAtOnceFitsTheBudget(t *testing.T) {
 				return nil, nil
 			}, a, worker.Options{})
 			requireProblem(t, err, "attempt-timeout", true)
-			require.Greater(t, len(s.recs), before+500, "a later attempt has its share")
+			require.Greater(t, len(s.stored()), before+500, "a later attempt has its share")
 		}
-		require.LessOrEqual(t, len(s.recs), 10_000)
+		require.LessOrEqual(t, len(s.stored()), 10_000)
 	})
 }
 
@@ -113,7 +113,7 @@ func TestLogsAreJoinedUnderPressure(t *testing.T) {
 			return nil, nil
 		})
 		require.NoError(t, err)
-		require.Less(t, len(s.recs), 200)
+		require.Less(t, len(s.stored()), 200)
 		var got []string
 		for _, l := range s.logs(t) {
 			got = append(got, strings.Split(l.Line, "\n")...)
@@ -137,9 +137,9 @@ func TestOwnEventsWaitUnderPressure(t *testing.T) {
 			return nil, nil
 		})
 		requireProblem(t, err, "attempt-timeout", true)
-		require.LessOrEqual(t, len(s.recs), 10_000)
-		require.Greater(t, len(s.recs), 7_000)
-		require.Len(t, s.recs, said, "what Emit took is stored")
+		require.LessOrEqual(t, len(s.stored()), 10_000)
+		require.Greater(t, len(s.stored()), 7_000)
+		require.Len(t, s.stored(), said, "what Emit took is stored")
 		for i, d := range s.data("tick") {
 			require.Equal(t, fmt.Sprint(i), d)
 		}
@@ -164,7 +164,7 @@ func TestJoiningKeepsTheOrderAroundOwnEvents(t *testing.T) {
 		})
 		require.NoError(t, err)
 		var types []string
-		for _, r := range s.recs {
+		for _, r := range s.stored() {
 			types = append(types, string(r.Type))
 		}
 		require.Equal(t, []string{"job.output", "job.output", "own", "job.output", "job.progress"}, types)
@@ -183,7 +183,7 @@ func TestLogsOfManyStreamsFitTheBudget(t *testing.T) {
 			return nil, nil
 		})
 		requireProblem(t, err, "attempt-timeout", true)
-		require.LessOrEqual(t, len(s.recs), 10_000)
+		require.LessOrEqual(t, len(s.stored()), 10_000)
 	})
 }
 
@@ -201,7 +201,7 @@ func TestBurstOfEventsIsNotChargedForTheFirstHalf(t *testing.T) {
 			return nil, nil
 		})
 		require.NoError(t, err)
-		require.Len(t, s.recs, 5_003)
+		require.Len(t, s.stored(), 5_003)
 		require.Less(t, time.Since(start), 10*time.Second)
 	})
 }
@@ -219,7 +219,7 @@ func TestEmitIsReleasedWhenTheAttemptEnds(t *testing.T) {
 		}, s.attempt(""), worker.Options{})
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, time.Second, time.Since(start))
-		require.Len(t, s.recs, 2)
+		require.Len(t, s.stored(), 2)
 	})
 }
 

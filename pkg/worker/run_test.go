@@ -33,7 +33,7 @@ func TestRunStoresAllBeforeItReturns(t *testing.T) {
 	require.Equal(t, []logLine{{"notes", "a note"}}, s.logs(t))
 	require.Equal(t, []string{`{"page":1}`}, s.data("page.done"))
 	require.Equal(t, `{"progress":2,"total":2}`, s.data(job.Progress)[len(s.of(job.Progress))-1])
-	for _, r := range s.recs {
+	for _, r := range s.stored() {
 		require.Zero(t, r.Seq, "the sink numbers")
 	}
 }
@@ -159,7 +159,7 @@ func TestLostLeaseEndsTheAttempt(t *testing.T) {
 		return nil, nil
 	})
 	require.ErrorIs(t, err, job.ErrLeaseLost)
-	require.Len(t, s.recs, 1)
+	require.Len(t, s.stored(), 1)
 }
 
 func TestLostLeaseAtTheLastWord(t *testing.T) {
@@ -197,5 +197,5 @@ func TestTaskIsMuteAfterTheEnd(t *testing.T) {
 	require.Error(t, err)
 	kept.Log("notes", "late")
 	kept.Progress(1, 0, "")
-	require.Empty(t, s.recs)
+	require.Empty(t, s.stored())
 }

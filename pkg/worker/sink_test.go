@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -107,10 +108,17 @@ func (s *sink) Used() (events int, bytes int64) {
 	return s.before.events + len(s.recs), s.before.bytes + s.bytes
 }
 
+// stored returns the records there are. A test may ask in the midst of an attempt.
+func (s *sink) stored() []job.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.recs)
+}
+
 // of returns the records of a type.
 func (s *sink) of(typ job.Type) []job.Record {
 	var recs []job.Record
-	for _, r := range s.recs {
+	for _, r := range s.stored() {
 		if r.Type == typ {
 			recs = append(recs, r)
 		}

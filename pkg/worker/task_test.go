@@ -30,7 +30,7 @@ func TestEmitChecksItsName(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{`{"a":1}`}, s.data("jobs.done"))
 	require.Equal(t, []string{`{}`}, s.data("A-b_c.9"))
-	require.Len(t, s.recs, 2)
+	require.Len(t, s.stored(), 2)
 }
 
 func TestEmitLeavesOutWhatIsTooLargeAndSaysSo(t *testing.T) {
@@ -111,7 +111,7 @@ func TestProgressThatWaitsForTheStoreIsReplaced(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.Equal(t, []string{`{"progress":0}`, `{"progress":19}`}, s.data(job.Progress))
-		require.Equal(t, s.of(job.Progress)[1], s.recs[len(s.recs)-2], "where it was said")
+		require.Equal(t, s.of(job.Progress)[1], s.stored()[len(s.stored())-2], "where it was said")
 	})
 }
 
@@ -135,7 +135,7 @@ func TestLongLogLinesAreCut(t *testing.T) {
 	require.Equal(t, long, got.String())
 	require.Equal(t, strings.Repeat("\uFFFD", 64<<10), logs[4].Line, "escaped they would not fit an event")
 	require.Equal(t, "a\uFFFDb", logs[5].Line)
-	for _, r := range s.recs {
+	for _, r := range s.stored() {
 		require.LessOrEqual(t, len(r.Data), worker.DefaultLimits.Event)
 	}
 }
