@@ -128,6 +128,9 @@ func (h *Hub) evict() {
 			h.drop(l)
 			continue
 		}
+		if l.tape.Size() == 0 {
+			continue // there is nothing to free, only somebody to wake
+		}
 		l.tape.Jump(l.tape.Head())
 		h.bytes += overhead + l.tape.Size() - l.bytes
 		l.bytes = overhead + l.tape.Size()

@@ -81,7 +81,9 @@ func (r *reader) look(ctx context.Context) (tape.Block, error) {
 		b, next, err := r.live.tape.Read(r.mark)
 		switch {
 		case errors.Is(err, tape.ErrOvertaken):
-			r.placed = false
+			if r.placed = false; r.seek() {
+				return r.look(ctx) // the tape has jumped to where we stand
+			}
 		case err != nil: // io.EOF
 			return tape.Block{}, err
 		case len(b.Bytes) > 0:
@@ -100,10 +102,15 @@ func (r *reader) lookInLog(ctx context.Context) (tape.Block, error) {
 		return b, err
 	}
 	j, err := r.hub.log.Job(ctx, r.live.id)
-	if err == nil && j.Status.Over() && j.Cursor == r.cursor {
-		err = io.EOF
+	switch {
+	case err != nil:
+		return tape.Block{}, err
+	case j.Cursor.Seq > r.cursor.Seq: // the answer we shared was asked for before we were
+		return r.hub.readOne(ctx, r.live, r.cursor)
+	case j.Status.Over():
+		return tape.Block{}, io.EOF
 	}
-	return tape.Block{}, err
+	return tape.Block{}, nil
 }
 
 // advance moves the cursor behind b.
@@ -152,7 +159,7 @@ func (h *Hub) readOne(ctx context.Context, l *live, after job.Cursor) (tape.Bloc
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	case <-ctx.Done():
-		return tape.Block{}, job.Problemf("storage-unavailable", "too many readers of old events")
+		return tape.Block{}, job.Problemf("rate-limited", "Too many read old events.")
 	}
 	events, err := h.log.History(ctx, l.id, after)
 	if err != nil {
