@@ -165,7 +165,9 @@ no JSON
 }
 
 func TestHTTPPlainLinesAreTheirOwnResult(t *testing.T) {
-	body := `{"model":"m","response":"Hi"}` + "\n" + strings.Repeat("x", 600_000) + "\n" + `{"done":true}` + "\n"
+	body := `{"model":"m","response":"Hi"}` + "\n" + strings.Repeat("x", 600_000) + "\n" +
+		strings.Repeat("x", 257<<10) + `{"type":"own"}` + "\n" + // the second piece of a line is not a line
+		`{"done":true}` + "\n"
 	url, _ := upstream(t, answer("application/x-ndjson", body))
 	var s sink
 	out, err := s.http(t, worker.HTTP{URL: url}, "")

@@ -139,3 +139,14 @@ func TestEachLineIsTheLines(t *testing.T) {
 		require.Equal(t, want, got.String())
 	})
 }
+
+func TestTailKeepsTheEnd(t *testing.T) {
+	k := tail{max: 10}
+	for i := range 1000 {
+		_, _ = k.Write([]byte{'a' + byte(i%26)})
+		require.LessOrEqual(t, len(k.b), 20)
+	}
+	require.Equal(t, "cdefghijkl", k.String())
+	_, _ = k.Write([]byte("0123456789 the end \n"))
+	require.Equal(t, "the end", k.String())
+}
