@@ -4,7 +4,6 @@
 package queue
 
 import (
-	"container/heap"
 	"context"
 	"sync"
 	"time"
@@ -41,8 +40,7 @@ type item struct {
 	priority job.Priority
 	order    uint64 // in which the log brought it
 	runAt    time.Time
-	heap     *items // that holds it; nil: none
-	index    int
+	in       *items // that holds it; nil: none
 }
 
 type state uint8
@@ -67,8 +65,7 @@ func (q *Queue) line(kind string) *line {
 	l := q.lines[kind]
 	if l == nil {
 		k := job.Rules(q.rules, kind)
-		l = &line{limit: k.Concurrency, cap: k.QueueLimit, wake: make(chan struct{}, 1)}
-		l.ready.less, l.later.less = byPriority, byTime
+		l = &line{limit: k.Concurrency, cap: k.QueueLimit, ready: newItems(byPriority), later: newItems(byTime), wake: make(chan struct{}, 1)}
 		l.timer = time.AfterFunc(time.Hour, func() { q.ripen(l) })
 		l.timer.Stop()
 		q.lines[kind] = l
@@ -116,8 +113,8 @@ func (q *Queue) item(j *job.Job) *item {
 // leave takes the item out of whatever counts it.
 func (it *item) leave() {
 	switch {
-	case it.heap != nil:
-		heap.Remove(it.heap, it.index)
+	case it.in != nil:
+		it.in.remove(it)
 	case it.state == claimed:
 		it.line.claimed--
 	case it.state == running:
@@ -136,11 +133,11 @@ func (it *item) run() {
 func (it *item) wait(now time.Time) {
 	l := it.line
 	if !it.runAt.After(now) {
-		heap.Push(&l.ready, it)
+		l.ready.add(it)
 		return
 	}
-	heap.Push(&l.later, it)
-	if it.index == 0 {
+	l.later.add(it)
+	if l.later.first() == it {
 		l.timer.Reset(it.runAt.Sub(now))
 	}
 }
@@ -150,11 +147,13 @@ func (q *Queue) ripen(l *line) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
-	for l.later.Len() > 0 && !l.later.list[0].runAt.After(now) {
-		heap.Push(&l.ready, heap.Pop(&l.later))
+	it := l.later.first()
+	for ; it != nil && !it.runAt.After(now); it = l.later.first() {
+		l.later.remove(it)
+		l.ready.add(it)
 	}
-	if l.later.Len() > 0 {
-		l.timer.Reset(l.later.list[0].runAt.Sub(now))
+	if it != nil {
+		l.timer.Reset(it.runAt.Sub(now))
 	}
 	l.look()
 }
@@ -169,7 +168,7 @@ func (l *line) look() {
 	}
 }
 
-func (l *line) takable() bool { return l.ready.Len() > 0 && l.running+l.claimed < l.limit }
+func (l *line) takable() bool { return l.ready.len() > 0 && l.running+l.claimed < l.limit }
 
 // Take waits for a job of kind that may run, within the kind's limit, and sets it
 // aside: its job.running, or Return, settles the claim.
@@ -201,7 +200,8 @@ func (q *Queue) tryTake(l *line) (job.ID, bool) {
 	if !l.takable() {
 		return "", false
 	}
-	it := heap.Pop(&l.ready).(*item)
+	it := l.ready.first()
+	l.ready.remove(it)
 	it.state = claimed
 	l.claimed++
 	l.look() // the next taker
@@ -252,7 +252,7 @@ func (q *Queue) Dismiss(kind string) {
 	}
 }
 
-func (l *line) queued() int { return l.ready.Len() + l.later.Len() + l.claimed }
+func (l *line) queued() int { return l.ready.len() + l.later.len() + l.claimed }
 
 // Depth returns how many jobs of kind wait and how many run.
 func (q *Queue) Depth(kind string) (queued, running int) {
@@ -274,13 +274,8 @@ func (q *Queue) Position(id job.ID) (ahead int, ok bool) {
 	if it.state == claimed {
 		return 0, true
 	}
-	if it.heap == &it.line.later {
-		ahead = it.line.ready.Len()
+	if it.in == &it.line.later {
+		ahead = it.line.ready.len()
 	}
-	for _, other := range it.heap.list {
-		if it.heap.less(other, it) {
-			ahead++
-		}
-	}
-	return ahead, true
+	return ahead + it.in.before(it), true
 }

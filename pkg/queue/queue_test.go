@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,7 +165,7 @@ func TestModel(t *testing.T) {
 			"submit": func(t *rapid.T) {
 				id := rapid.SampledFrom(ids).Draw(t, "id")
 				if l.jobs[job.ID(id)] == nil {
-					l.put(id, job.StatusQueued, priority(job.Priority(rand.IntN(3)-1)))
+					l.put(id, job.StatusQueued, priority(job.Priority(rapid.IntRange(-1, 1).Draw(t, "priority"))))
 				}
 			},
 			"take": func(t *rapid.T) {
@@ -208,7 +207,26 @@ func TestModel(t *testing.T) {
 				require.Equal(t, []int{queued, running}, []int{gotQueued, gotRunning})
 				line := l.q.line("k")
 				require.LessOrEqual(t, line.running+line.claimed, limit)
+				requirePositions(t, l.q)
 			},
 		})
 	})
+}
+
+// requirePositions compares every position with what counting gives.
+func requirePositions(t *rapid.T, q *Queue) {
+	for _, it := range q.items {
+		if it.state != waiting {
+			continue
+		}
+		want := 0
+		for _, other := range q.items {
+			if other.state == waiting && byPriority(other, it) {
+				want++
+			}
+		}
+		got, ok := q.Position(it.id)
+		require.True(t, ok)
+		require.Equal(t, want, got)
+	}
 }
