@@ -56,6 +56,9 @@ func (s *items) remove(it *item) {
 
 // before returns how many items come before it.
 func (s *items) before(it *item) int {
+	if last, _ := s.tree.Max(); last == it { // most who ask have just come
+		return s.tree.Len() - 1
+	}
 	return sort.Search(s.tree.Len(), func(i int) bool {
 		other, _ := s.tree.GetAt(i)
 		return !s.less(other, it)
