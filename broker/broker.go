@@ -19,7 +19,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,7 +71,6 @@ type Broker struct {
 	done sync.WaitGroup // the broker's goroutines
 
 	closeOnce sync.Once
-	closeErr  error
 
 	full   atomic.Bool   // the store has no room for more jobs
 	purged atomic.Uint64 // position up to which JOBS was purged
@@ -129,7 +127,7 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
-	if b.epoch, err = beginEpoch(ctx, s, opt.URL == ""); err != nil {
+	if b.epoch, err = beginEpoch(ctx, s); err != nil {
 		return nil, err
 	}
 	if err := b.load(ctx); err != nil {
@@ -149,10 +147,9 @@ func (b *Broker) Close() error {
 		b.stop() // under the lock: no verdict starts a goroutine after it
 		b.mu.Unlock()
 		b.done.Wait()
-		b.closeErr = endEpoch(b.store, b.epoch)
 		b.store.close()
 	})
-	return b.closeErr
+	return nil
 }
 
 // kind returns the rules of a kind.
@@ -193,49 +190,6 @@ func (b *Broker) Secret(ctx context.Context, name string, fresh []byte) ([]byte,
 		return nil, err
 	}
 	return b.store.setting(ctx, name)
-}
-
-// life is what the store remembers of the process that used it last.
-type life struct {
-	Epoch uint32 `json:"epoch"`
-	Boot  string `json:"boot"`  // of the machine
-	Clean bool   `json:"clean"` // it was closed
-}
-
-const lifeSetting = "life"
-
-// beginEpoch returns the store's epoch: one more than before if the machine went
-// down under an open store, because positions may then come again with other
-// records. A killed process loses nothing and changes nothing.
-func beginEpoch(ctx context.Context, s store, ownMachine bool) (uint32, error) {
-	var l life
-	v, err := s.setting(ctx, lifeSetting)
-	switch {
-	case errors.Is(err, errNone):
-		l = life{Epoch: 1, Clean: true}
-	case err != nil:
-		return 0, err
-	default:
-		if err := json.Unmarshal(v, &l); err != nil {
-			return 0, fmt.Errorf("setting %s: %w", lifeSetting, err)
-		}
-	}
-	boot := ""
-	if ownMachine {
-		boot = bootID()
-	}
-	if !l.Clean && l.Boot != boot {
-		l.Epoch++
-	}
-	l.Boot, l.Clean = boot, false
-	return l.Epoch, s.set(ctx, lifeSetting, mustJSON(l), false)
-}
-
-// endEpoch says that the store was closed.
-func endEpoch(s store, epoch uint32) error {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-	defer cancel()
-	return s.set(ctx, lifeSetting, mustJSON(life{Epoch: epoch, Clean: true}), false)
 }
 
 // mustJSON encodes values of our own types, which always encode. What is in them

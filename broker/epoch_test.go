@@ -2,34 +2,62 @@ package broker
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream/millstream/pkg/job"
 )
 
-// The epoch changes when the machine went down under an open store, and never
-// else: then positions may come again, and an old cursor must not be mistaken.
+// No two processes on a store have the same epoch, nor two on copies of it that were
+// opened at different times, nor if the clock goes back.
 func TestEpoch(t *testing.T) {
-	s := newShared(t)
-	begin := func() uint32 {
-		epoch, err := beginEpoch(t.Context(), s, true)
-		require.NoError(t, err)
-		return epoch
-	}
-	require.EqualValues(t, 1, begin())
-	require.EqualValues(t, 1, begin(), "killed")
-	require.NoError(t, endEpoch(s, 1))
-	require.EqualValues(t, 1, begin(), "closed")
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(firstEpoch.Add(time.Hour)))
+		s := newMemory()
+		defer s.close()
+		begin := func() uint32 {
+			epoch, err := beginEpoch(t.Context(), s)
+			require.NoError(t, err)
+			return epoch
+		}
+		first := begin()
+		require.EqualValues(t, 3600, first)
+		require.Greater(t, begin(), first, "within the same second")
 
-	otherBoot := func(clean bool) {
-		require.NoError(t, s.set(t.Context(), lifeSetting, mustJSON(life{Epoch: 1, Boot: "another", Clean: clean}), false))
-	}
-	otherBoot(true)
-	require.EqualValues(t, 1, begin(), "closed before the machine went down")
-	otherBoot(false)
-	require.EqualValues(t, 2, begin(), "open when the machine went down")
-	require.EqualValues(t, 2, begin())
+		kept, err := s.setting(t.Context(), epochSetting)
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		lost := begin()
+		time.Sleep(time.Minute)
+		require.NoError(t, s.set(t.Context(), epochSetting, kept, false)) // an older copy is put back
+		require.Greater(t, begin(), lost)
+
+		require.NoError(t, s.set(t.Context(), epochSetting, []byte("4000000000"), false)) // by a clock that was wrong
+		require.EqualValues(t, 4000000001, begin())
+	})
+}
+
+// A cursor outlives the process that gave it, whatever epoch the next one has.
+func TestCursorOutlivesProcess(t *testing.T) {
+	s := newShared(t)
+	first := node(t, s)
+	id := submitTo(t, first)
+	events, err := first.History(t.Context(), id, job.Cursor{})
+	require.NoError(t, err)
+	require.NoError(t, first.Close())
+
+	next := node(t, s)
+	require.NotEqual(t, first.epoch, next.epoch)
+	after, err := next.History(t.Context(), id, events[0].Cursor())
+	require.NoError(t, err)
+	require.Empty(t, after)
+	claimFrom(t, next, id)
+	after, err = next.History(t.Context(), id, events[0].Cursor())
+	require.NoError(t, err)
+	require.Len(t, after, 1)
+	require.Equal(t, next.epoch, after[0].Place.Epoch)
 }
 
 // A cursor of an earlier epoch is foreign, though seq and position are the same.
