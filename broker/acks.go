@@ -20,10 +20,12 @@ type acks struct {
 	inbox string
 	sub   *nats.Subscription
 	quit  chan struct{}
-	swept chan struct{}
+	ended chan struct{} // closed when send has ended
+	wake  chan struct{} // says that there is something to send; one slot
 
 	mu      sync.Mutex
 	waiting map[string]*publication // by reply subject
+	unsent  []*nats.Msg             // of those: not yet on the connection
 	last    uint64                  // number of the last reply subject
 	closed  bool
 }
@@ -48,7 +50,7 @@ const (
 func newAcks(nc *nats.Conn) (*acks, error) {
 	a := &acks{
 		nc: nc, inbox: nats.NewInbox() + ".", waiting: map[string]*publication{},
-		quit: make(chan struct{}), swept: make(chan struct{}),
+		quit: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	var err error
 	if a.sub, err = nc.Subscribe(a.inbox+"*", a.answer); err != nil {
@@ -59,11 +61,13 @@ func newAcks(nc *nats.Conn) (*acks, error) {
 	if err := a.sub.SetPendingLimits(-1, -1); err != nil {
 		return nil, err
 	}
-	go a.sweep()
+	go a.send()
 	return a, nil
 }
 
-// publish sends m and calls done with the verdict.
+// publish sends m and calls done with the verdict. It does not wait for the
+// connection: its caller holds the lock of the log, and one that stalls must not
+// stall those who only read.
 func (a *acks) publish(m *nats.Msg, done func(uint64, error)) {
 	a.mu.Lock()
 	if a.closed {
@@ -74,12 +78,12 @@ func (a *acks) publish(m *nats.Msg, done func(uint64, error)) {
 	a.last++
 	m.Reply = a.inbox + strconv.FormatUint(a.last, 36)
 	a.waiting[m.Reply] = &publication{m, done, time.Now().Add(answerTime)}
+	a.unsent = append(a.unsent, m)
 	a.mu.Unlock()
-	if err := a.nc.PublishMsg(m); errors.Is(err, nats.ErrMaxPayload) {
-		if p := a.take(m.Reply); p != nil {
-			go p.done(0, verdict(err))
-		}
-	} // any other error passes, and the sweep tries again
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
 }
 
 // answer takes one acknowledgement.
@@ -130,21 +134,39 @@ func (a *acks) postpone(reply string, wait time.Duration) {
 	}
 }
 
-// sweep publishes again what is due.
-func (a *acks) sweep() {
-	defer close(a.swept)
+// send sends what is new, and again what got no answer.
+func (a *acks) send() {
+	defer close(a.ended)
 	t := time.NewTicker(spurious)
 	defer t.Stop()
 	for {
+		var list []*nats.Msg
 		select {
 		case <-a.quit:
 			return
+		case <-a.wake:
+			list = a.fresh()
 		case now := <-t.C:
-			for _, m := range a.due(now) {
-				_ = a.nc.PublishMsg(m) // not sent is not answered: the next sweep
+			list = a.due(now)
+		}
+		for _, m := range list {
+			err := a.nc.PublishMsg(m)
+			if !errors.Is(err, nats.ErrMaxPayload) {
+				continue // not sent is not answered, and comes due
+			}
+			if p := a.take(m.Reply); p != nil {
+				p.done(0, verdict(err))
 			}
 		}
 	}
+}
+
+func (a *acks) fresh() []*nats.Msg {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := a.unsent
+	a.unsent = nil
+	return list
 }
 
 func (a *acks) due(now time.Time) (due []*nats.Msg) {
@@ -163,10 +185,10 @@ func (a *acks) due(now time.Time) (due []*nats.Msg) {
 func (a *acks) close() {
 	a.mu.Lock()
 	left := a.waiting
-	a.waiting, a.closed = nil, true
+	a.waiting, a.unsent, a.closed = nil, nil, true
 	a.mu.Unlock()
 	close(a.quit)
-	<-a.swept
+	<-a.ended
 	_ = a.sub.Unsubscribe()
 	for _, p := range left {
 		p.done(0, errClosed)

@@ -72,7 +72,7 @@ func startServer(dir string, maxStore int64) (*server.Server, error) {
 
 // openRemote connects to a NATS server with JetStream.
 func openRemote(ctx context.Context, url string) (*jetStream, error) {
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.Name("millstream"))
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.FlusherTimeout(storeTime), nats.Name("millstream"))
 	if err != nil {
 		return nil, fmt.Errorf("broker %w", err) // without the URL: it may hold a password
 	}
