@@ -175,6 +175,28 @@ func TestEventJSON(t *testing.T) {
 	require.True(t, strings.HasSuffix(string(e.AppendJSON(nil)), `"data":{}}`))
 }
 
+// Every time that a client sees has one form, and what was written in another is
+// still read.
+func TestTimesHaveOneForm(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-11-22T10:00:03.12Z":           "2026-11-22T10:00:03.120Z",
+		"2026-11-22T10:00:03Z":              "2026-11-22T10:00:03.000Z",
+		"2026-11-22T12:00:03.0009999+02:00": "2026-11-22T10:00:03.000Z",
+	} {
+		var at job.Time
+		require.NoError(t, json.Unmarshal([]byte(`"`+text+`"`), &at))
+		require.Equal(t, want, at.String())
+		require.Equal(t, `"`+want+`"`, string(job.MustData(at)))
+
+		var q job.QueuedData
+		require.NoError(t, json.Unmarshal([]byte(`{"kind":"k","run_at":"`+text+`","attempt":2,"reason":"retry"}`), &q))
+		require.Equal(t, `{"kind":"k","run_at":"`+want+`","attempt":2,"reason":"retry"}`, string(job.MustData(q)))
+		require.Equal(t, `{"attempt":1,"worker":"w","timeout_at":"`+want+`"}`, string(job.MustData(job.RunningData{Attempt: 1, Worker: "w", TimeoutAt: at})))
+	}
+	require.Equal(t, "null", string(job.MustData(job.Time{})))
+	require.Equal(t, `{"kind":"k","run_at":null,"attempt":1,"reason":"submitted"}`, string(queuedWith(nil).Data))
+}
+
 func TestData(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"a" : 1,` + "\n" + `"b":"\u2028"}`: `{"a":1,"b":"\u2028"}`,
