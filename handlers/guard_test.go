@@ -3,6 +3,7 @@ package handlers
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -165,11 +166,11 @@ func TestSlowSender(t *testing.T) {
 		status string
 		took   time.Duration
 	}{
-		"read":           {"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n", "400", bodyTimeout},
-		"chunked":        {"POST /v1/kinds/report/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", "400", bodyTimeout},
-		"refused":        {"POST /v1/kinds/nope/jobs HTTP/1.1\r\nContent-Length: 1000\r\n", "404", bodyTimeout},
-		"no such method": {"DELETE /v1/jobs HTTP/1.1\r\nContent-Length: 1000\r\n", "405", bodyTimeout},
-		"GET":            {"GET /v1/kinds HTTP/1.1\r\nContent-Length: 1000\r\n", "400", bodyTimeout},
+		"read":           {"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n", "400", bodyIdle},
+		"chunked":        {"POST /v1/kinds/report/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", "400", bodyIdle},
+		"refused":        {"POST /v1/kinds/nope/jobs HTTP/1.1\r\nContent-Length: 1000\r\n", "404", bodyIdle},
+		"no such method": {"DELETE /v1/jobs HTTP/1.1\r\nContent-Length: 1000\r\n", "405", bodyIdle},
+		"GET":            {"GET /v1/kinds HTTP/1.1\r\nContent-Length: 1000\r\n", "400", bodyIdle},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serve(t, func(t *testing.T, s *service) {
@@ -195,6 +196,54 @@ func TestSlowSender(t *testing.T) {
 				require.Less(t, time.Since(begin), tc.took+2*time.Second)
 				require.Empty(t, s.called())
 			})
+		})
+	}
+}
+
+// A large body on a slow line arrives, as long as it keeps coming.
+func TestBodyPace(t *testing.T) {
+	const size = 1 << 20
+	for name, tc := range map[string]struct {
+		rate   int           // bytes a second
+		pause  time.Duration // in the middle
+		status string
+		took   time.Duration
+	}{
+		"slow":          {rate: 16 << 10, status: "202", took: 64 * time.Second},
+		"slow and late": {rate: 16 << 10, pause: bodyIdle - 5*time.Second, status: "202", took: 64*time.Second + bodyIdle - 5*time.Second},
+		"just enough":   {rate: 6800, status: "202", took: size / 6800 * time.Second},
+		"too slow":      {rate: bodyRate / 2, status: "400", took: 2 * bodyIdle},
+		"pauses":        {rate: size / 4, pause: time.Hour, status: "400", took: 2*time.Second + bodyIdle},
+		"at the last":   {rate: size - 1, pause: time.Hour, status: "400", took: time.Second + bodyIdle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve(t, func(t *testing.T, s *service) {
+				conn, err := s.wire.dial(context.Background(), "", "")
+				require.NoError(t, err)
+				_, err = fmt.Fprintf(conn, "POST /v1/kinds/report/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", size)
+				require.NoError(t, err)
+				begin := time.Now()
+				var sender sync.WaitGroup
+				sender.Go(func() {
+					sent, paused := 0, false
+					for err := error(nil); err == nil && sent < size; {
+						time.Sleep(time.Second)
+						if !paused && sent >= size/2 {
+							paused = true
+							time.Sleep(tc.pause)
+						}
+						var n int
+						n, err = conn.Write(make([]byte, min(tc.rate, size-sent)))
+						sent += n
+					}
+				})
+				answer, _ := io.ReadAll(conn)
+				took := time.Since(begin)
+				_ = conn.Close()
+				sender.Wait()
+				require.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 "+tc.status)), string(answer))
+				require.InDelta(t, tc.took, took, float64(2*time.Second))
+			}, func(a *API) { a.Body = size })
 		})
 	}
 }
