@@ -8,14 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -120,6 +117,15 @@ func TestExecEventsWithoutResult(t *testing.T) {
 	require.Equal(t, `{"result":null}`, string(out.Record.Data))
 }
 
+// A result that is too long for a line is not taken for none.
+func TestExecEventsWithALongResult(t *testing.T) {
+	var s sink
+	e := helper("cat")
+	e.Stdout = worker.StdoutEvents
+	_, err := s.exec(t, e, `{"type":"own"}`+"\n"+`{"type": "result", "data":"`+strings.Repeat("x", 300_000)+`"}`)
+	requireProblem(t, err, "invalid-result", false)
+}
+
 func TestExecFileDescriptor3(t *testing.T) {
 	var s sink
 	out, err := s.exec(t, helper("both"), `{"type":"job.progress","data":{"progress":1}}
@@ -179,43 +185,6 @@ func TestExecWorksInADirectoryOfItsOwn(t *testing.T) {
 	dir := string(s.output(t))
 	require.Contains(t, filepath.Base(dir), "millstream-work-")
 	require.NoDirExists(t, dir)
-}
-
-// The directory of a server that was killed is removed by the next one, and that of
-// one that lives is not.
-func TestExecSweepsAfterAKill(t *testing.T) {
-	temp := t.TempDir()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	serve := func() (dir string, kill func()) {
-		before, _ := filepath.Glob(filepath.Join(temp, "*"))
-		cmd := exec.Command(os.Args[0], "server", ln.Addr().String())
-		cmd.Env = []string{helperEnv + "=1", "TMPDIR=" + temp}
-		require.NoError(t, cmd.Start())
-		conn, err := ln.Accept()
-		require.NoError(t, err)
-		after, _ := filepath.Glob(filepath.Join(temp, "*"))
-		dirs := slices.DeleteFunc(after, func(d string) bool { return slices.Contains(before, d) })
-		require.Len(t, dirs, 1)
-		return dirs[0], sync.OnceFunc(func() {
-			conn.Close() // ends the command where the server's end does not
-			require.NoError(t, cmd.Process.Kill())
-			_ = cmd.Wait()
-		})
-	}
-	killed, kill := serve()
-	lives, end := serve()
-	defer end()
-	kill()
-	require.DirExists(t, killed)
-	_, end = serve()
-	defer end()
-	require.Eventually(t, func() bool {
-		_, err := os.Stat(killed)
-		return errors.Is(err, fs.ErrNotExist)
-	}, 10*time.Second, time.Millisecond)
-	require.DirExists(t, lives)
 }
 
 func TestExecKeepsAGivenDirectory(t *testing.T) {
