@@ -35,9 +35,9 @@ func TestExecSweepsAfterAKill(t *testing.T) {
 		dirs := slices.DeleteFunc(after, func(d string) bool { return slices.Contains(before, d) })
 		require.Len(t, dirs, 1)
 		return dirs[0], sync.OnceFunc(func() {
-			conn.Close() // ends the command where the server's end does not
 			require.NoError(t, cmd.Process.Kill())
 			_ = cmd.Wait()
+			conn.Close() // ends the command where the server's end does not
 		})
 	}
 	killed, kill := serve()
