@@ -66,7 +66,7 @@ func (a *API) fail(c *gin.Context, err error) {
 		c.Status(statusGone)
 		return
 	case !ours:
-		a.Log.Error("request failed", zap.String("route", c.FullPath()), zap.Error(err))
+		a.Log.Error("request failed", zap.String("route", c.FullPath()), zap.String("job", c.Param("id")), zap.Error(err))
 	}
 	if c.Writer.Written() {
 		return
