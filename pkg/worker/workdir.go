@@ -81,8 +81,8 @@ func removeAll(dir string) error {
 
 var swept sync.Once
 
-// sweepOnce removes what killed processes have left, once in the life of this one,
-// while its first command is running already.
+// sweepOnce removes what killed processes have left, once in the life of this one.
+// Its first command does not wait for it: there may be much.
 func sweepOnce(log *zap.Logger) { swept.Do(func() { go sweep(log) }) }
 
 // sweep removes the directories of ours that nobody has locked. Those of others, and
@@ -100,7 +100,7 @@ func sweep(log *zap.Logger) {
 			continue
 		}
 		if err := (&workDir{path, lock}).remove(); err != nil {
-			log.Warn("working directory is left over", zap.Error(err))
+			log.Warn("working directory of a killed process is left over", zap.Error(err))
 		}
 	}
 }
