@@ -57,7 +57,7 @@ func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
 		timeoutAt = time.Now().Add(j.Request.Timeout).UTC().Truncate(time.Millisecond)
 		return []job.Record{{
 			Type: job.Running, Attempt: j.Attempt, Private: &job.Private{Node: b.node},
-			Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: b.node, TimeoutAt: timeoutAt}),
+			Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: b.node, TimeoutAt: job.Time(timeoutAt)}),
 		}}, true
 	}})
 	if err != nil {
@@ -86,7 +86,7 @@ func (b *Broker) input(ctx context.Context, e *entry) ([]byte, error) {
 
 // begin starts the life of a task that holds its lease.
 func (t *Task) begin(timeoutAt time.Time) {
-	timeout := job.Problemf("attempt-timeout", "the attempt was not done by %s", timeoutAt.Format(time.RFC3339))
+	timeout := job.Problemf("attempt-timeout", "the attempt was not done by %s", job.Time(timeoutAt))
 	timeout.Retryable = true
 	ctx, cancel := context.WithCancelCause(t.b.ctx)
 	timed, release := context.WithDeadlineCause(ctx, timeoutAt, timeout)
@@ -184,8 +184,10 @@ func (t *Task) end() {
 	}
 }
 
+// canceled is the terminal record of a job that was asked to stop. It says who
+// asked, and why, as that of a job that no worker had.
 func canceled(j *job.Job) job.Record {
-	return job.Record{Type: job.Canceled, Attempt: j.Attempt, Data: job.MustData(map[string]string{"reason": "requested"})}
+	return job.Record{Type: job.Canceled, Attempt: j.Attempt, Data: j.CancelRequest}
 }
 
 // failed is the terminal record of a job with the problem p.
@@ -195,12 +197,12 @@ func failed(p *job.Problem) job.Record {
 
 // retry is the end of an attempt that another will follow at the given time.
 func retry(j *job.Job, p *job.Problem, at time.Time) []job.Record {
-	at = at.UTC().Truncate(time.Millisecond)
+	at = at.Truncate(time.Millisecond)
 	data := job.MustData(struct {
 		Attempt int          `json:"attempt"`
 		Error   *job.Problem `json:"error"`
-		RetryAt time.Time    `json:"retry_at"`
-	}{j.Attempt, p, at})
+		RetryAt job.Time     `json:"retry_at"`
+	}{j.Attempt, p, job.Time(at)})
 	return []job.Record{
 		{Type: job.AttemptFailed, Attempt: j.Attempt, Data: data},
 		queuedAgain(j, j.Attempt+1, job.ReasonRetry, at),

@@ -14,13 +14,46 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
-// bodyTimeout is how long a body may take to arrive: a megabyte at 35 kB a second,
-// and no longer than a proxy would wait for the answer.
-const bodyTimeout = 30 * time.Second
+// A body has to keep coming, so that nobody holds a connection for nothing: one of
+// limits.body bytes takes bodyIdle and its bytes at bodyRate, at the most.
+const (
+	bodyIdle = 30 * time.Second // to begin, and between any two pieces: no longer than a proxy would wait
+	bodyRate = 8 << 10          // bytes a second on the whole, after bodyIdle: a phone on a bad line
+)
+
+// pacedBody is a request's body with a deadline that moves on as its bytes come.
+type pacedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	begin   time.Time
+	armed   time.Time // when the deadline was set
+	size    int64     // bytes that came
+	over    bool      // net/http has taken the deadline back
+}
+
+// Read reads on, and fails with os.ErrDeadlineExceeded on a body that is too slow.
+func (b *pacedBody) Read(p []byte) (int, error) {
+	if now := time.Now(); !b.over && now.Sub(b.armed) >= rearm {
+		b.arm(now)
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.size += int64(n)
+	b.over = b.over || err != nil
+	return n, err
+}
+
+func (b *pacedBody) arm(now time.Time) {
+	b.armed = now
+	deadline := b.begin.Add(bodyIdle + time.Duration(b.size/bodyRate)*time.Second)
+	if idle := now.Add(bodyIdle); idle.Before(deadline) {
+		deadline = idle
+	}
+	_ = b.control.SetReadDeadline(deadline) // a server without deadlines still serves
+}
 
 // body reads the request's body, at most limit bytes of it, before anything is
-// stored. guarded has set the deadline; net/http takes it back at the body's end, as
-// it does its own.
+// stored. guarded has made it a pacedBody; net/http takes the deadline back at the
+// body's end, as it does its own.
 func body(c *gin.Context, limit int64) ([]byte, error) {
 	if e := c.GetHeader("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		c.Header("Accept-Encoding", "identity")
@@ -36,7 +69,7 @@ func body(c *gin.Context, limit int64) ([]byte, error) {
 		return nil, tooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.Header("Connection", "close")
-		return nil, job.Problemf("invalid-request", "The body did not arrive within %s.", bodyTimeout)
+		return nil, job.Problemf("invalid-request", "The body came too slowly: it may pause for less than %s, and needs %d bytes a second.", bodyIdle, bodyRate)
 	case err != nil:
 		return nil, job.Problemf("invalid-request", "The body could not be read.")
 	}

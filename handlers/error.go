@@ -22,18 +22,14 @@ var statuses = map[string]int{
 	"cross-origin":          http.StatusForbidden,
 	"not-found":             http.StatusNotFound,
 	"method-not-allowed":    http.StatusMethodNotAllowed,
-	"not-acceptable":        http.StatusNotAcceptable,
-	"lease-lost":            http.StatusConflict,
 	"job-failed":            http.StatusConflict,
 	"job-canceled":          http.StatusConflict,
-	"in-progress":           http.StatusConflict,
 	"precondition-failed":   http.StatusPreconditionFailed,
 	"too-large":             http.StatusRequestEntityTooLarge,
 	"unsupported-type":      http.StatusUnsupportedMediaType,
 	"range-not-satisfiable": http.StatusRequestedRangeNotSatisfiable,
 	"wrong-host":            http.StatusMisdirectedRequest,
 	"invalid-input":         http.StatusUnprocessableEntity,
-	"idempotency-mismatch":  http.StatusUnprocessableEntity,
 	"rate-limited":          http.StatusTooManyRequests,
 	"headers-too-large":     http.StatusRequestHeaderFieldsTooLarge,
 	"internal":              http.StatusInternalServerError,
@@ -70,7 +66,7 @@ func (a *API) fail(c *gin.Context, err error) {
 		c.Status(statusGone)
 		return
 	case !ours:
-		a.Log.Error("request failed", zap.String("route", c.FullPath()), zap.Error(err))
+		a.Log.Error("request failed", zap.String("route", c.FullPath()), zap.String("job", c.Param("id")), zap.Error(err))
 	}
 	if c.Writer.Written() {
 		return

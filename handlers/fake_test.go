@@ -31,6 +31,7 @@ type world struct {
 	mu    sync.Mutex // protects the fields below
 	jobs  map[job.ID]*stored
 	fails map[string]error // by the name of the call
+	sound int              // bytes of a result that can be read before Read fails
 	calls []string
 	open  int          // readers
 	id    job.ID       // of the next submit; "": the one it brings
@@ -179,12 +180,17 @@ func (w *world) Cancel(_ context.Context, id job.ID, by, reason string) (job.Job
 // file is a result that may fail while it is read.
 type file struct {
 	*bytes.Reader
-	err error
+	sound int
+	err   error
 }
 
 func (f file) Read(p []byte) (int, error) {
-	if f.err != nil {
+	read := int(f.Size()) - f.Len()
+	if f.err != nil && read >= f.sound {
 		return 0, f.err
+	}
+	if f.err != nil {
+		p = p[:min(len(p), f.sound-read)]
 	}
 	return f.Reader.Read(p)
 }
@@ -204,7 +210,7 @@ func (w *world) Result(_ context.Context, j job.Job) (io.ReadSeekCloser, error) 
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return file{bytes.NewReader(w.jobs[j.ID].result), w.fails["Read"]}, nil
+	return file{bytes.NewReader(w.jobs[j.ID].result), w.sound, w.fails["Read"]}, nil
 }
 
 func (w *world) Ready(context.Context) error { return w.call("Ready") }

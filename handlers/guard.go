@@ -138,7 +138,10 @@ func limitBody(c *gin.Context) error {
 	if c.Request.ContentLength == 0 {
 		return nil
 	}
-	_ = controller(c).SetReadDeadline(time.Now().Add(bodyTimeout))
+	now := time.Now()
+	b := &pacedBody{ReadCloser: c.Request.Body, control: controller(c), begin: now}
+	b.arm(now)
+	c.Request.Body = b
 	if m := c.Request.Method; m == http.MethodGet || m == http.MethodHead {
 		c.Header("Connection", "close")
 		return job.Problemf("invalid-request", "A %s request has no body.", m)

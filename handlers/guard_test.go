@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
@@ -9,12 +8,11 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -157,90 +155,6 @@ func TestBadOrigins(t *testing.T) {
 	}
 }
 
-// A body that does not come is not waited for for ever: neither one that is read
-// nor one that is refused.
-func TestSlowSender(t *testing.T) {
-	for name, tc := range map[string]struct {
-		head   string
-		status string
-		took   time.Duration
-	}{
-		"read":           {"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n", "400", bodyTimeout},
-		"chunked":        {"POST /v1/kinds/report/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", "400", bodyTimeout},
-		"refused":        {"POST /v1/kinds/nope/jobs HTTP/1.1\r\nContent-Length: 1000\r\n", "404", bodyTimeout},
-		"no such method": {"DELETE /v1/jobs HTTP/1.1\r\nContent-Length: 1000\r\n", "405", bodyTimeout},
-		"GET":            {"GET /v1/kinds HTTP/1.1\r\nContent-Length: 1000\r\n", "400", bodyTimeout},
-	} {
-		t.Run(name, func(t *testing.T) {
-			serve(t, func(t *testing.T, s *service) {
-				conn, err := s.wire.dial(context.Background(), "", "")
-				require.NoError(t, err)
-				begin := time.Now()
-				_, err = io.WriteString(conn, tc.head+"Host: localhost\r\n\r\n1\r\n{\r\n")
-				require.NoError(t, err)
-				var sender sync.WaitGroup
-				sender.Go(func() {
-					for err := error(nil); err == nil; { // a byte each second
-						time.Sleep(time.Second)
-						_, err = io.WriteString(conn, "1")
-					}
-				})
-				answer, _ := io.ReadAll(conn)
-				_ = conn.Close()
-				sender.Wait()
-				require.True(t, bytes.HasPrefix(answer, []byte("HTTP/1.1 "+tc.status)), string(answer))
-				require.Contains(t, string(answer), problemType)
-				require.Contains(t, string(answer), "Connection: close")
-				require.GreaterOrEqual(t, time.Since(begin), tc.took)
-				require.Less(t, time.Since(begin), tc.took+2*time.Second)
-				require.Empty(t, s.called())
-			})
-		})
-	}
-}
-
-// A client that asks before it sends its body is not told to send one that is
-// refused.
-func TestExpectContinue(t *testing.T) {
-	for path, want := range map[string]string{"/v1/kinds/nope/jobs": "HTTP/1.1 404", "/v1/kinds/report/jobs": "HTTP/1.1 100"} {
-		serve(t, func(t *testing.T, s *service) {
-			conn, err := s.wire.dial(context.Background(), "", "")
-			require.NoError(t, err)
-			_, err = io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
-			require.NoError(t, err)
-			got := make([]byte, len(want))
-			_, err = io.ReadFull(conn, got)
-			require.NoError(t, err)
-			require.Equal(t, want, string(got))
-			require.NoError(t, conn.Close())
-		})
-	}
-}
-
-// A body that took its time does not shorten the answer.
-func TestDeadlineIsTakenBack(t *testing.T) {
-	serve(t, func(t *testing.T, s *service) {
-		s.id = goldenJob
-		time.AfterFunc(25*time.Second, func() { s.begin(goldenJob) })
-		time.AfterFunc(50*time.Second, func() { s.succeed(goldenJob, "1") })
-		a := s.post("/v1/kinds/report/jobs", "{}", "Accept", sseType)
-		require.Equal(t, []string{"job.queued 1", "job.running 2", "job.succeeded 3"}, said(eventsOf(t, a.body)))
-	})
-}
-
-// A sender that leaves in the middle stores nothing.
-func TestCutBody(t *testing.T) {
-	serve(t, func(t *testing.T, s *service) {
-		conn, err := s.wire.dial(context.Background(), "", "")
-		require.NoError(t, err)
-		_, err = io.WriteString(conn, "POST /v1/kinds/report/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf")
-		require.NoError(t, err)
-		require.NoError(t, conn.Close())
-		time.Sleep(time.Second)
-		require.NotContains(t, s.called(), "Submit")
-	})
-}
-
 // The router's own refusals are problems too, and it never redirects.
 func TestRouter(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {
@@ -268,7 +182,7 @@ func TestPanic(t *testing.T) {
 		p := s.problem(s.get(pathOf(id, "?access_token=x")), 401, "unauthenticated")
 		require.NotEmpty(t, p.Detail)
 		s.problem(s.get(pathOf(id, "")), 500, "internal")
-		require.Equal(t, 1, s.logs.FilterMessage("panic").Len())
+		require.Equal(t, 1, s.logs.FilterMessage("panic").FilterField(zap.String("job", string(id))).Len())
 		require.Zero(t, s.logs.FilterMessage("request failed").Len())
 		require.Equal(t, 200, s.get("/livez").StatusCode, "the server lives")
 
@@ -315,7 +229,7 @@ func TestJobThatCannotBeShown(t *testing.T) {
 			func() answer { return s.get(pathOf(id, "/events?after=latest")) },
 		} {
 			s.problem(ask(), 500, "internal")
-			require.Equal(t, i+1, s.logs.FilterMessage("request failed").Len())
+			require.Equal(t, i+1, s.logs.FilterMessage("request failed").FilterField(zap.String("job", string(id))).Len())
 		}
 		a := s.get(pathOf(id, "/events?after=x"))
 		require.Equal(t, 200, a.StatusCode)

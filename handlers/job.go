@@ -26,7 +26,8 @@ func (a *API) job(c *gin.Context) error {
 	p, known := preferencesOf(c.Request.Header), c.GetHeader("If-None-Match")
 	body, err := encode(a.represent(&j))
 	if err == nil && p.waits && (known == "" || matches(known, etag(body))) {
-		body, err = a.changed(c, j, p.wait)
+		j, p.waits = a.awaitChange(c, j, p.wait)
+		body, err = encode(a.represent(&j))
 	}
 	if err != nil {
 		return err
@@ -39,13 +40,6 @@ func (a *API) job(c *gin.Context) error {
 		return sendNothing(c, http.StatusNotModified)
 	}
 	return send(c, http.StatusOK, jsonType, body)
-}
-
-// changed returns the representation of the job once it has changed, or after
-// the wait.
-func (a *API) changed(c *gin.Context, j job.Job, wait time.Duration) ([]byte, error) {
-	j, _ = a.awaitChange(c, j, wait)
-	return encode(a.represent(&j))
 }
 
 // matches reports whether a list of entity tags has the tag, by weak comparison

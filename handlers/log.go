@@ -38,7 +38,7 @@ func (a *API) recovered(c *gin.Context) {
 		if v == http.ErrAbortHandler {
 			panic(v)
 		}
-		a.Log.Error("panic", zap.String("route", c.FullPath()), zap.Any("panic", v), zap.Stack("stack"))
+		a.Log.Error("panic", zap.String("route", c.FullPath()), zap.String("job", c.Param("id")), zap.Any("panic", v), zap.Stack("stack"))
 		if c.Writer.Written() {
 			panic(http.ErrAbortHandler)
 		}

@@ -17,18 +17,15 @@ var advice = map[string]string{
 	"forbidden":             "Use other credentials: these are not meant for this.",
 	"not-found":             "Check the address. A job that expired, was erased or is not yours looks like one that never was.",
 	"method-not-allowed":    "Use one of the methods in the Allow header.",
-	"not-acceptable":        "Ask for another media type in the Accept header.",
 	"cross-origin":          "Configure the page's origin on the server, if its users may do this from there.",
 	"lease-lost":            "Stop the work and write nothing more: another attempt has the job.",
 	"job-failed":            "See the error member for what the job's last attempt ran into.",
 	"job-canceled":          "There is no result. Submit the work again if it is wanted after all.",
-	"in-progress":           "Send the same request again in a moment.",
 	"precondition-failed":   "Read the resource again: it is not the one that the If-Match header names.",
 	"too-large":             "Send less, or a reference to where it is.",
 	"unsupported-type":      "Send a media type that the Accept header of this answer names, without Content-Encoding.",
 	"wrong-host":            "Use an address or a name that the server is configured for.",
 	"invalid-input":         "Mend the input at the places that errors points to; the kind's schema is at /v1/kinds.",
-	"idempotency-mismatch":  "Use a fresh key for another request.",
 	"rate-limited":          "Come back after the time in Retry-After.",
 	"queue-full":            "Come back after the time in Retry-After: too much work of this kind is waiting.",
 	"draining":              "Come back after the time in Retry-After: the server is being replaced.",
@@ -47,7 +44,6 @@ var advice = map[string]string{
 	"worker-panic":     "Tell who wrote the worker; the server's log has the stack.",
 	"invalid-result":   "Tell who wrote the worker: what it returned is no JSON, or too large.",
 	"attempts-used-up": "See the job's events for how each attempt ended.",
-	"unknown-kind":     "Configure the kind again, or submit the work as another.",
 }
 
 var problemTemplate = template.Must(template.New("problem").Parse(`<!doctype html>

@@ -47,13 +47,15 @@ const (
 // inputTypeOf returns the media type of the body. A schema can only check JSON.
 func inputTypeOf(c *gin.Context, k *kind) (string, error) {
 	t := c.GetHeader("Content-Type")
-	if k.input != nil {
+	_, _, err := mime.ParseMediaType(t)
+	switch {
+	case len(t) > maxMediaType:
+		return "", job.Problemf("unsupported-type", "Content-Type may have %d bytes.", maxMediaType)
+	case k.input != nil:
 		return t, needJSON(c)
-	}
-	if t == "" {
+	case t == "":
 		return unknownType, nil
-	}
-	if _, _, err := mime.ParseMediaType(t); err != nil || len(t) > maxMediaType {
+	case err != nil:
 		return "", job.Problemf("unsupported-type", "Content-Type is not a media type.")
 	}
 	return t, nil

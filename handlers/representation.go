@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -23,12 +22,12 @@ type representation struct {
 	Key           *string         `json:"key"`
 	Tags          []string        `json:"tags"`
 	QueuePosition *int            `json:"queue_position"`
-	CreatedAt     stamp           `json:"created_at"`
-	RunAt         stamp           `json:"run_at"`
-	StartedAt     stamp           `json:"started_at"`
-	FinishedAt    stamp           `json:"finished_at"`
-	ExpiresAt     stamp           `json:"expires_at"`
-	CancelAt      stamp           `json:"cancel_requested_at"`
+	CreatedAt     job.Time        `json:"created_at"`
+	RunAt         job.Time        `json:"run_at"`
+	StartedAt     job.Time        `json:"started_at"`
+	FinishedAt    job.Time        `json:"finished_at"`
+	ExpiresAt     job.Time        `json:"expires_at"`
+	CancelAt      job.Time        `json:"cancel_requested_at"`
 	Progress      json.RawMessage `json:"progress"`
 	Result        json.RawMessage `json:"result"`
 	Error         json.RawMessage `json:"error"`
@@ -49,25 +48,14 @@ func linksOf(id job.ID) links {
 	return links{Self: self, Events: self + "/events", Result: job.ResultPath(id), Cancel: self + "/cancel"}
 }
 
-// stamp is a time as the events have it; zero is null.
-type stamp time.Time
-
-// MarshalJSON returns RFC 3339 with milliseconds.
-func (s stamp) MarshalJSON() ([]byte, error) {
-	if time.Time(s).IsZero() {
-		return []byte("null"), nil
-	}
-	return time.Time(s).UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z"`), nil
-}
-
 // represent returns the job as clients see it.
 func (a *API) represent(j *job.Job) representation {
 	end := outputOf(j)
 	r := representation{
 		ID: j.ID, Kind: j.Kind, Status: j.Status,
 		Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Priority: j.Priority.String(), Tags: j.Tags,
-		CreatedAt: stamp(j.CreatedAt), RunAt: stamp(j.RunAt), StartedAt: stamp(j.StartedAt),
-		FinishedAt: stamp(j.FinishedAt), ExpiresAt: stamp(j.ExpiresAt), CancelAt: stamp(j.CancelRequestedAt),
+		CreatedAt: job.Time(j.CreatedAt), RunAt: job.Time(j.RunAt), StartedAt: job.Time(j.StartedAt),
+		FinishedAt: job.Time(j.FinishedAt), ExpiresAt: job.Time(j.ExpiresAt), CancelAt: job.Time(j.CancelRequestedAt),
 		Progress: j.Progress, Result: end.Result, Error: end.Error,
 		Cursor: j.Cursor.String(), Links: linksOf(j.ID),
 	}

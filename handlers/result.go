@@ -2,9 +2,11 @@ package handlers
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -46,8 +48,54 @@ func (a *API) sendResult(c *gin.Context, j job.Job) error {
 	}
 	c.Header("Content-Security-Policy", "sandbox") // a page that a worker wrote is not a page of ours
 	w := &partial{writer: newWriter(c)}
-	http.ServeContent(w, c.Request, "", j.FinishedAt, bytes)
-	return w.refusal
+	r := &watched{ReadSeekCloser: bytes, failed: make(chan error, 1)}
+	http.ServeContent(w, c.Request, "", j.FinishedAt, r)
+	if w.refusal != nil {
+		return w.refusal
+	}
+	return a.unread(c, j.ID, r)
+}
+
+// unread is the end of an answer whose bytes could not all be read: a problem if
+// none of them was sent, else a connection that is cut. The reader must not take
+// what it got for the whole.
+func (a *API) unread(c *gin.Context, id job.ID, r *watched) error {
+	var err error
+	select {
+	case err = <-r.failed:
+	default:
+		return nil
+	}
+	switch {
+	case !c.Writer.Written():
+		for _, name := range []string{"Accept-Ranges", "Content-Range", "Last-Modified"} {
+			c.Writer.Header().Del(name)
+		}
+		return orNoJob(err)
+	case c.Request.Context().Err() != nil:
+		return errReaderGone
+	}
+	a.Log.Error("result cut short", zap.String("job", string(id)), zap.Error(err))
+	panic(http.ErrAbortHandler)
+}
+
+// watched notes the first error of a read, which http.ServeContent keeps to itself.
+// Several ranges are read in a goroutine that may be there a moment longer.
+type watched struct {
+	io.ReadSeekCloser
+	failed chan error // holds one
+}
+
+// Read reads on.
+func (r *watched) Read(p []byte) (int, error) {
+	n, err := r.ReadSeekCloser.Read(p)
+	if err != nil && err != io.EOF {
+		select {
+		case r.failed <- err:
+		default:
+		}
+	}
+	return n, err
 }
 
 // partial lets http.ServeContent refuse a request in our words: what it says to

@@ -1,9 +1,9 @@
 package handlers
 
 import (
-	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -82,13 +82,49 @@ func TestResultUnreadable(t *testing.T) {
 		s.fail("Read", fmt.Errorf("seek: %w", io.ErrClosedPipe))
 		s.problem(s.get(pathOf(id, "/result")), 500, "internal")
 
-		s.fail("Read", errors.New("the store is gone"))
-		resp, err := s.client.Do(s.request("GET", pathOf(id, "/result"), ""))
-		require.NoError(t, err)
-		_, err = io.ReadAll(resp.Body)
-		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		require.NoError(t, resp.Body.Close())
+		s.fail("Read", job.Problemf("storage-unavailable", ""))
+		a := s.get(pathOf(id, "/result"), "Range", "bytes=5-9")
+		s.problem(a, 503, "storage-unavailable")
+		for _, name := range []string{"ETag", "Last-Modified", "Accept-Ranges", "Content-Range"} {
+			require.Empty(t, a.Header.Values(name), name)
+		}
 	})
+}
+
+// A result that cannot be read to its end is not taken for the whole, on any
+// protocol and in any number of ranges, and the log names its job.
+func TestResultCutShort(t *testing.T) {
+	for name, tc := range map[string]struct {
+		http2  bool
+		ranges string
+	}{"whole": {}, "range": {ranges: "bytes=10-99999"}, "ranges": {ranges: "bytes=0-10,20-99999"}, "HTTP/2": {http2: true}} {
+		t.Run(name, func(t *testing.T) {
+			serve(t, func(t *testing.T, s *service) {
+				if tc.http2 {
+					transport := &http.Transport{DialContext: s.wire.dial, Protocols: new(http.Protocols)}
+					transport.Protocols.SetUnencryptedHTTP2(true)
+					s.client = &http.Client{Transport: transport}
+				}
+				id := s.submit()
+				s.begin(id)
+				s.succeedWith(id, "text/plain", []byte(strings.Repeat("x", 100_000)))
+				s.sound = 50_000
+				s.fail("Read", job.Problemf("storage-unavailable", "message 7 is gone"))
+				resp, err := s.client.Do(s.request("GET", pathOf(id, "/result"), "", "Range", tc.ranges))
+				require.NoError(t, err)
+				require.Less(t, resp.StatusCode, 300)
+				got, err := io.ReadAll(resp.Body)
+				require.Error(t, err)
+				require.NotContains(t, string(got), "problem")
+				require.NoError(t, resp.Body.Close())
+				synctest.Wait()
+				cut := s.logs.FilterMessage("result cut short").All()
+				require.Len(t, cut, 1)
+				require.Equal(t, string(id), cut[0].ContextMap()["job"])
+				require.Equal(t, "message 7 is gone", cut[0].ContextMap()["error"])
+			})
+		})
+	}
 }
 
 // A reader that takes nothing of a large result is given up.

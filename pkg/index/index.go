@@ -21,7 +21,8 @@ type Index struct {
 
 	mu    sync.RWMutex // protects the fields below
 	heads map[job.ID]head
-	ends  []expiry // in the order in which jobs ended
+	due   map[int64][]job.ID // those that ended, by the turn of Sweep that forgets them
+	turn  int64              // the next one
 }
 
 // head is what is known of a job without asking the log.
@@ -30,13 +31,10 @@ type head struct {
 	expires int64 // Unix milliseconds; 0: it lives
 }
 
-type expiry struct {
-	id job.ID
-	at int64
-}
-
 // New returns an empty Index over log.
-func New(log Log) *Index { return &Index{log: log, heads: map[job.ID]head{}} }
+func New(log Log) *Index {
+	return &Index{log: log, heads: map[job.ID]head{}, due: map[int64][]job.ID{}, turn: turnAt(time.Now().UnixMilli())}
+}
 
 // Fold takes one commit of the log.
 func (x *Index) Fold(c *job.Commit) {
@@ -46,7 +44,8 @@ func (x *Index) Fold(c *job.Commit) {
 	if h.status.Over() {
 		h.expires = c.Job.ExpiresAt.UnixMilli()
 		if x.heads[c.Job.ID].expires == 0 {
-			x.ends = append(x.ends, expiry{c.Job.ID, h.expires})
+			turn := max(x.turn, turnAt(h.expires)+1) // the first at which it surely is expired
+			x.due[turn] = append(x.due[turn], c.Job.ID)
 		}
 	}
 	x.heads[c.Job.ID] = h
@@ -84,21 +83,19 @@ func (x *Index) Sweep(ctx context.Context) {
 	}
 }
 
-// forget drops the heads of expired jobs. Retention differs between jobs, so all
-// that ended are looked at, once a sweep.
+// turnAt returns the turn that a time in Unix milliseconds falls into.
+func turnAt(milli int64) int64 { return milli / sweepTime.Milliseconds() }
+
+// forget drops the heads of expired jobs, and looks at no others.
 func (x *Index) forget(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	kept := x.ends[:0]
-	for _, e := range x.ends {
-		if now.UnixMilli() < e.at {
-			kept = append(kept, e)
-			continue
+	for last := turnAt(now.UnixMilli()); x.turn <= last; x.turn++ {
+		for _, id := range x.due[x.turn] {
+			delete(x.heads, id)
 		}
-		delete(x.heads, e.id)
+		delete(x.due, x.turn)
 	}
-	clear(x.ends[len(kept):])
-	x.ends = kept
 }
 
 // Len returns how many jobs are known.

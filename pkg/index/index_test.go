@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,7 +47,53 @@ func TestIndex(t *testing.T) {
 		time.Sleep(sweepTime)
 		synctest.Wait()
 		require.Equal(t, 1, x.Len())
-		require.Empty(t, x.ends)
+		require.Empty(t, x.due)
 		cancel()
 	})
+}
+
+// Jobs are forgotten when their own time has come, in whatever order they ended,
+// and those that were expired already at the next sweep.
+func TestForgetsEachInItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log asked
+		x := New(&log)
+		start := time.Now()
+		ends := map[job.ID]time.Duration{"old": -time.Hour, "long": time.Hour, "short": time.Minute, "odd": time.Minute + time.Millisecond, "now": 0}
+		for id, after := range ends {
+			x.Fold(&job.Commit{Job: &job.Job{ID: id, Status: job.StatusSucceeded, ExpiresAt: start.Add(after)}})
+		}
+		for range 400 {
+			x.forget(time.Now())
+			for id, after := range ends {
+				_, kept := x.heads[id]
+				switch late := time.Since(start) - after; {
+				case late < 0:
+					require.True(t, kept, "%s at %s", id, time.Since(start))
+				case late >= 2*sweepTime:
+					require.False(t, kept, "%s at %s", id, time.Since(start))
+				}
+			}
+			time.Sleep(sweepTime - time.Millisecond)
+		}
+		require.Zero(t, x.Len())
+		require.Empty(t, x.due)
+	})
+}
+
+// A sweep that forgets nothing costs nothing, however many jobs are kept: the index
+// is locked meanwhile.
+func TestForgetLooksAtNoOthers(t *testing.T) {
+	var log asked
+	x := New(&log)
+	const kept = 100_000
+	for i := range kept {
+		x.Fold(&job.Commit{Job: &job.Job{ID: job.ID(strconv.Itoa(i)), Status: job.StatusSucceeded, ExpiresAt: time.Now().Add(24 * time.Hour)}})
+	}
+	begin := time.Now()
+	for range 10_000 {
+		x.forget(begin)
+	}
+	require.Less(t, time.Since(begin), time.Second, "at all of them it would be a billion looks")
+	require.Equal(t, kept, x.Len())
 }

@@ -53,10 +53,11 @@ type Job struct {
 	Output   json.RawMessage `json:"output,omitempty"`   // data of the terminal event: {"result":…}, {"error":…} or {"reason":…}
 	Result   *Result         `json:"result,omitempty"`   // of one that succeeded
 
-	Request *Request `json:"-"`      // nil once it is over: nobody needs it then
-	Lease   uint64   `json:"-"`      // seq of the job.running that holds it; 0: nobody does
-	Node    string   `json:"-"`      // process that holds it
-	Cursor  Cursor   `json:"cursor"` // of the last record
+	Request       *Request        `json:"-"`      // nil once it is over: nobody needs it then
+	CancelRequest json.RawMessage `json:"-"`      // data of the first job.cancel_requested, which the end repeats; nil once it is over
+	Lease         uint64          `json:"-"`      // seq of the job.running that holds it; 0: nobody does
+	Node          string          `json:"-"`      // process that holds it
+	Cursor        Cursor          `json:"cursor"` // of the last record
 }
 
 // Exists reports whether the job has any record.
@@ -104,6 +105,16 @@ type QueuedData struct {
 	Reason  QueuedReason `json:"reason"`
 }
 
+// MarshalJSON returns the data with its time as clients see times.
+func (d QueuedData) MarshalJSON() ([]byte, error) {
+	type rest QueuedData
+	return json.Marshal(struct {
+		Kind  string `json:"kind"`
+		RunAt *Time  `json:"run_at"`
+		rest
+	}{d.Kind, (*Time)(d.RunAt), rest(d)})
+}
+
 // QueuedReason says why a job waits for a worker.
 type QueuedReason string
 
@@ -117,9 +128,9 @@ const (
 
 // RunningData is the data of job.running.
 type RunningData struct {
-	Attempt   int       `json:"attempt"`
-	Worker    string    `json:"worker"`
-	TimeoutAt time.Time `json:"timeout_at"`
+	Attempt   int    `json:"attempt"`
+	Worker    string `json:"worker"`
+	TimeoutAt Time   `json:"timeout_at"`
 }
 
 func (j *Job) foldQueued(r *Record) {
@@ -157,7 +168,7 @@ func (j *Job) foldRunning(r *Record) {
 
 func (j *Job) foldCancelRequested(r *Record) {
 	if j.CancelRequestedAt.IsZero() {
-		j.CancelRequestedAt = r.Time
+		j.CancelRequestedAt, j.CancelRequest = r.Time, r.Data
 	}
 }
 
@@ -171,7 +182,7 @@ func (j *Job) foldEnd(r *Record) {
 		retention = j.Request.Retention
 	}
 	j.ExpiresAt = r.Time.Add(retention)
-	j.Request = nil
+	j.Request, j.CancelRequest = nil, nil
 	j.release()
 }
 

@@ -48,12 +48,13 @@ func TestFoldEdges(t *testing.T) {
 		{[]job.Type{q, r, job.AttemptFailed, q, r, job.Succeeded}, job.StatusSucceeded},
 		{[]job.Type{q, r, q, r, job.Failed}, job.StatusFailed},
 		{[]job.Type{q, job.Canceled}, job.StatusCanceled},
-		{[]job.Type{q, job.Failed}, job.StatusFailed},
 		{[]job.Type{q, r, job.CancelRequested, job.Progress, job.Canceled}, job.StatusCanceled},
 		{[]job.Type{r}, ""},
 		{[]job.Type{q, q}, ""},
 		{[]job.Type{q, r, r}, ""},
 		{[]job.Type{q, job.Succeeded}, ""},
+		{[]job.Type{q, job.Failed}, ""},
+		{[]job.Type{q, job.CancelRequested}, ""},
 		{[]job.Type{q, job.Progress}, ""},
 		{[]job.Type{q, "custom"}, ""},
 		{[]job.Type{q, r, "job.custom"}, ""},
@@ -173,6 +174,28 @@ func TestEventJSON(t *testing.T) {
 		`"data":{"progress":42,"total":100,"message":"encoding"}}`, string(e.AppendJSON(nil)))
 	e.Data = nil
 	require.True(t, strings.HasSuffix(string(e.AppendJSON(nil)), `"data":{}}`))
+}
+
+// Every time that a client sees has one form, and what was written in another is
+// still read.
+func TestTimesHaveOneForm(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-11-22T10:00:03.12Z":           "2026-11-22T10:00:03.120Z",
+		"2026-11-22T10:00:03Z":              "2026-11-22T10:00:03.000Z",
+		"2026-11-22T12:00:03.0009999+02:00": "2026-11-22T10:00:03.000Z",
+	} {
+		var at job.Time
+		require.NoError(t, json.Unmarshal([]byte(`"`+text+`"`), &at))
+		require.Equal(t, want, at.String())
+		require.Equal(t, `"`+want+`"`, string(job.MustData(at)))
+
+		var q job.QueuedData
+		require.NoError(t, json.Unmarshal([]byte(`{"kind":"k","run_at":"`+text+`","attempt":2,"reason":"retry"}`), &q))
+		require.Equal(t, `{"kind":"k","run_at":"`+want+`","attempt":2,"reason":"retry"}`, string(job.MustData(q)))
+		require.Equal(t, `{"attempt":1,"worker":"w","timeout_at":"`+want+`"}`, string(job.MustData(job.RunningData{Attempt: 1, Worker: "w", TimeoutAt: at})))
+	}
+	require.Equal(t, "null", string(job.MustData(job.Time{})))
+	require.Equal(t, `{"kind":"k","run_at":null,"attempt":1,"reason":"submitted"}`, string(queuedWith(nil).Data))
 }
 
 func TestData(t *testing.T) {

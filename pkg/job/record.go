@@ -56,10 +56,6 @@ func (r *Result) Reference(id ID) json.RawMessage {
 	}{ResultPath(id), r.Size, r.Type, r.SHA256, r.Truncated})
 }
 
-// timeFormat is RFC 3339 with exactly three decimals: every time has one
-// length, so that texts sort as times do.
-const timeFormat = "2006-01-02T15:04:05.000Z"
-
 // Data returns v as the data of a record: one line of valid UTF-8 JSON. A
 // json.RawMessage is checked and compacted, nil is the empty object.
 func Data(v any) (json.RawMessage, error) {
@@ -112,30 +108,6 @@ func (r *Record) appendFields(b []byte, id ID) []byte {
 	}
 	b = append(b, r.Data...)
 	return append(b, '}')
-}
-
-// appendTime appends t in timeFormat: a third of the time of AppendFormat, which
-// would be a third of what an event costs.
-func appendTime(b []byte, t time.Time) []byte {
-	t = t.UTC()
-	year, month, day := t.Date()
-	hour, minute, second := t.Clock()
-	b = digits(b, year, 1000)
-	b = digits(append(b, '-'), int(month), 10)
-	b = digits(append(b, '-'), day, 10)
-	b = digits(append(b, 'T'), hour, 10)
-	b = digits(append(b, ':'), minute, 10)
-	b = digits(append(b, ':'), second, 10)
-	b = digits(append(b, '.'), t.Nanosecond()/1e6, 100)
-	return append(b, 'Z')
-}
-
-// digits appends n in as many digits as unit has.
-func digits(b []byte, n, unit int) []byte {
-	for ; unit > 0; unit /= 10 {
-		b = append(b, byte('0'+n/unit%10))
-	}
-	return b
 }
 
 // AppendLine appends the record as it is stored: the fields of the event object

@@ -11,10 +11,8 @@ type edge struct {
 var edges = map[edge]Status{
 	{"", Queued}: StatusQueued,
 
-	{StatusQueued, Running}:         StatusRunning,
-	{StatusQueued, CancelRequested}: StatusQueued,
-	{StatusQueued, Failed}:          StatusFailed, // no worker, no time, no attempt left
-	{StatusQueued, Canceled}:        StatusCanceled,
+	{StatusQueued, Running}:  StatusRunning,
+	{StatusQueued, Canceled}: StatusCanceled,
 
 	{StatusRunning, Progress}:        StatusRunning,
 	{StatusRunning, Output}:          StatusRunning,

@@ -43,7 +43,7 @@ type Exec struct {
 	Stdout     Stdout            // "" is lines
 	ResultType string            // media type of the result; "" is text/plain for lines, bytes for result
 	Env        map[string]string // beside what every command gets, or in its place
-	Dir        string            // working directory; "": a new one, gone after the attempt, that is HOME and TMPDIR too
+	Dir        string            // working directory; "": a new temporary one, gone after the attempt, that is HOME and TMPDIR too
 	Grace      time.Duration     // from SIGTERM to SIGKILL; 0 is 10 s
 }
 
@@ -152,13 +152,14 @@ func (e Exec) dir(t *Task) (string, func(), error) {
 	if e.Dir != "" {
 		return e.Dir, func() {}, nil
 	}
-	dir, err := os.MkdirTemp("", "millstream-")
+	dir, err := newWorkDir()
 	if err != nil {
 		t.log.Error("no working directory", zap.Error(err))
 		return "", nil, errors.New("the command has no place to work in")
 	}
-	return dir, func() {
-		if err := os.RemoveAll(dir); err != nil {
+	sweepOnce(t.log)
+	return dir.path, func() {
+		if err := dir.remove(); err != nil {
 			t.log.Warn("working directory is left over", zap.Error(err))
 		}
 	}, nil

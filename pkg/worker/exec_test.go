@@ -117,6 +117,15 @@ func TestExecEventsWithoutResult(t *testing.T) {
 	require.Equal(t, `{"result":null}`, string(out.Record.Data))
 }
 
+// A result that is too long for a line is not taken for none.
+func TestExecEventsWithALongResult(t *testing.T) {
+	var s sink
+	e := helper("cat")
+	e.Stdout = worker.StdoutEvents
+	_, err := s.exec(t, e, `{"type":"own"}`+"\n"+`{"type": "result", "data":"`+strings.Repeat("x", 300_000)+`"}`)
+	requireProblem(t, err, "invalid-result", false)
+}
+
 func TestExecFileDescriptor3(t *testing.T) {
 	var s sink
 	out, err := s.exec(t, helper("both"), `{"type":"job.progress","data":{"progress":1}}
@@ -174,7 +183,7 @@ func TestExecWorksInADirectoryOfItsOwn(t *testing.T) {
 	_, err := s.exec(t, helper("work"), "")
 	require.NoError(t, err)
 	dir := string(s.output(t))
-	require.Contains(t, filepath.Base(dir), "millstream-")
+	require.Contains(t, filepath.Base(dir), "millstream-work-")
 	require.NoDirExists(t, dir)
 }
 

@@ -5,6 +5,7 @@ package worker_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/millstream/millstream/pkg/worker"
 )
 
 func init() { runHelper = func(args []string) int { return helpers[args[0]](args[1:]) } }
@@ -94,6 +97,11 @@ var helpers = map[string]func(args []string) int{
 	"family": func(args []string) int { // a stubborn child, and itself
 		child("stubborn", args[0], false)
 		return stayUntilKilled(args)
+	},
+	"server": func(args []string) int { // runs an attempt that stays, as a server does
+		var s sink
+		_, _ = worker.Run(context.Background(), helper("stay", args[0]).Func(), s.attempt(""), worker.Options{})
+		return 0
 	},
 	"orphan": func(args []string) int { // leaves a child behind that has its pipes open
 		child("stubborn", args[0], false)

@@ -134,11 +134,11 @@ type progressData struct {
 func (o *outbox) progress(p progressData) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !(p.Progress >= o.meter.last) || p.Progress > math.MaxFloat64 || o.closed {
+	if !(p.Progress >= o.meter.last) || math.IsInf(p.Progress, 0) || o.closed {
 		return // it falls, or is no number
 	}
 	o.meter.last = p.Progress
-	if !(p.Total > 0 && p.Total <= math.MaxFloat64) {
+	if !(p.Total > 0) || math.IsInf(p.Total, 0) {
 		p.Total = 0
 	}
 	if o.left() < int64(len(p.Message)) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -127,8 +128,13 @@ type reader struct {
 	long    bool // the line was too long and is not over yet
 }
 
+// beginsResult is how the line of a result begins, when there is too much of it to
+// parse.
+var beginsResult = regexp.MustCompile(`^\s*\{\s*"type"\s*:\s*"result"`)
+
 // read relays all events of r. A line that is none is left out, which a job.log
-// says: one bad line does not undo an hour of work.
+// says: one bad line does not undo an hour of work. Without its result, though, the
+// work would not be what it says.
 func (s *reader) read(r io.Reader) error {
 	return eachLine(r, s.t.lim.Event+envelope, func(line []byte, more bool) error {
 		wasLong := s.long
@@ -136,6 +142,9 @@ func (s *reader) read(r io.Reader) error {
 			return nil
 		}
 		s.lines++
+		if more && s.results && beginsResult.Match(line) {
+			return job.Problemf("invalid-result", "the line that has the result is longer than %d bytes: let standard output be the result", s.t.lim.Event)
+		}
 		if more {
 			s.t.say("line %d of %s is longer than an event may be and was left out", s.lines, s.name)
 			return nil

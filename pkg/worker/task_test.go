@@ -54,8 +54,8 @@ func TestProgressRises(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s sink
 		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
-			for _, done := range []float64{1, 5, 3, 5, math.NaN(), math.Inf(1), math.Inf(-1), 4.9, 6} {
-				task.Progress(done, math.NaN(), "")
+			for _, done := range []float64{math.Inf(-1), 1, 5, 3, 5, math.NaN(), math.Inf(1), math.Inf(-1), 4.9, 6} {
+				task.Progress(done, math.Inf(1), "")
 				time.Sleep(time.Second)
 			}
 			task.Progress(7, -1, strings.Repeat("é", 3000))
