@@ -115,7 +115,7 @@ func (s session) here(command string) string {
 
 // names are what one command prints and a later one repeats: jobs, cursors, tokens.
 var names = []*regexp.Regexp{
-	regexp.MustCompile(`job_[0-9a-z]{26}`), regexp.MustCompile(`\b[1-9]\d*-\d+-[1-9]\d*\b`), regexp.MustCompile(`eyJ[\w.-]+`),
+	regexp.MustCompile(`job_[0-9a-z]{26}`), regexp.MustCompile(`\b\d+-\d+-[1-9]\d{7,}\b`), regexp.MustCompile(`eyJ[\w.-]+`),
 }
 
 // passing is what else differs from run to run: times, the process that did the

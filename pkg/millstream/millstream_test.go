@@ -118,11 +118,11 @@ data: {"id":"5-4-1","seq":5,"type":"job.succeeded","job":"JOB","attempt":1,"time
 
 `
 
-// joined makes the positions of a transcript those of the golden one: whether two
-// events lie in one message is a matter of moments.
+// joined makes the ids of a transcript those of the golden one: the epoch is the
+// time of the start, and whether two events lie in one message is a matter of moments.
 func joined(s string) string {
-	return regexp.MustCompile(`\b([345])-[3-5]-1\b`).ReplaceAllStringFunc(s, func(id string) string {
-		return map[string]string{"3": "3-3-1", "4": "4-3-1", "5": "5-4-1"}[id[:1]]
+	return regexp.MustCompile(`\b[1-5]-[1-5]-\d{8,}\b`).ReplaceAllStringFunc(s, func(id string) string {
+		return map[string]string{"1": "1-1-1", "2": "2-2-1", "3": "3-3-1", "4": "4-3-1", "5": "5-4-1"}[id[:1]]
 	})
 }
 
