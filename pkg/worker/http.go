@@ -148,8 +148,8 @@ func (w *wire) untouched() bool { return w.asked.Load() && !w.got.Load() }
 // the network says about it names addresses, so that goes to the log.
 func (h HTTP) failed(t *Task, err error, untouched bool) error {
 	var p *job.Problem
-	if errors.As(err, &p) && !p.Retryable {
-		return err
+	if errors.As(err, &p) && !p.Retryable && !p.Is(job.ErrDraining) {
+		return err // what we made of the answer; a stop of the server says nothing of the upstream
 	}
 	t.log.Warn("upstream failed", zap.Bool("sent", !untouched), zap.Error(err))
 	switch {
