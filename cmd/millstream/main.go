@@ -17,9 +17,7 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	ctx := untilSignal()
 	cmd, err := root().ExecuteContextC(ctx)
 	report(os.Stderr, err)
 	var said *exitError
@@ -27,6 +25,26 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "See '%s --help'.\n", cmd.CommandPath())
 	}
 	return exitCode(err)
+}
+
+// untilSignal returns a context that ends with the first signal to stop; a second one
+// ends the process at once, as if nobody had listened.
+func untilSignal() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup asks to outlive the terminal
+		stops = append(stops, syscall.SIGHUP)
+	}
+	got := make(chan os.Signal, 2)
+	signal.Notify(got, stops...)
+	go func() {
+		<-got
+		cancel()
+		second := <-got
+		signal.Reset(stops...)
+		_ = syscall.Kill(os.Getpid(), second.(syscall.Signal))
+	}()
+	return ctx
 }
 
 func root() *cobra.Command {

@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("UNKNOWN", string(fakeID("unknown")))
 			return os.WriteFile(filepath.Join(env.WorkDir, "output"), []byte(fakeOutput), 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "await": await, "sigterm": sigterm},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "await": await, "sigterm": tell(syscall.SIGTERM), "sighup": tell(syscall.SIGHUP)},
 	})
 }
 
@@ -98,12 +98,14 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// sigterm stops what runs in the background as a supervisor does.
-func sigterm(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) > 0 {
-		ts.Fatalf("usage: sigterm")
-	}
-	for _, cmd := range ts.BackgroundCmds() {
-		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+// tell sends sig to what runs in the background.
+func tell(sig syscall.Signal) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) > 0 {
+			ts.Fatalf("a signal takes no arguments")
+		}
+		for _, cmd := range ts.BackgroundCmds() {
+			ts.Check(cmd.Process.Signal(sig))
+		}
 	}
 }

@@ -15,7 +15,7 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Runs the server",
-		Long: `Runs the server until it is told to stop. A first SIGTERM or Ctrl-C lets streams and
+		Long: `Runs the server until it is told to stop. A first SIGTERM, SIGHUP or Ctrl-C lets streams and
 work end in peace, within --drain; a second ends the process at once. What was
 accepted is kept either way and goes on with the next start.
 
