@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -49,11 +50,22 @@ func (a *API) sendResult(c *gin.Context, j job.Job) error {
 	c.Header("Content-Security-Policy", "sandbox") // a page that a worker wrote is not a page of ours
 	w := &partial{writer: newWriter(c)}
 	r := &watched{ReadSeekCloser: bytes, failed: make(chan error, 1)}
-	http.ServeContent(w, c.Request, "", j.FinishedAt, r)
+	http.ServeContent(w, inBytes(c.Request), "", j.FinishedAt, r)
 	if w.refusal != nil {
 		return w.refusal
 	}
 	return a.unread(c, j.ID, r)
+}
+
+// inBytes returns r without a Range in another unit than bytes: such a one is ignored
+// (RFC 9110, 14.2), where http.ServeContent would refuse it.
+func inBytes(r *http.Request) *http.Request {
+	if ask := r.Header.Get("Range"); ask == "" || strings.HasPrefix(ask, "bytes=") {
+		return r
+	}
+	r = r.Clone(r.Context())
+	r.Header.Del("Range")
+	return r
 }
 
 // unread is the end of an answer whose bytes could not all be read: a problem if

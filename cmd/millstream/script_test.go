@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -51,6 +52,12 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("UNKNOWN", string(fakeID("unknown")))
 			return os.WriteFile(filepath.Join(env.WorkDir, "output"), []byte(fakeOutput), 0o600)
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "sighup" { // can be received: under nohup it cannot, nor in what is started there
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return !signal.Ignored(syscall.SIGHUP), nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "await": await, "sigterm": tell(syscall.SIGTERM), "sighup": tell(syscall.SIGHUP)},
 	})

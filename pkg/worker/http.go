@@ -185,8 +185,12 @@ func (h HTTP) refused(resp *http.Response) error {
 
 // retryAfter reads a Retry-After header (RFC 9110, 10.2.3): seconds or a date.
 func retryAfter(s string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
+	n, err := strconv.ParseUint(s, 10, 32)
+	switch {
+	case err == nil:
 		return min(time.Duration(n)*time.Second, maxRetryAfter)
+	case errors.Is(err, strconv.ErrRange): // digits only, and too many of them
+		return maxRetryAfter
 	}
 	if at, err := http.ParseTime(s); err == nil {
 		return min(max(0, at.Sub(now)), maxRetryAfter)

@@ -190,6 +190,8 @@ func TestHTTPRefusals(t *testing.T) {
 		{503, "", false, true, 0},
 		{503, "soon", false, true, 0},
 		{429, "4000000000", false, true, 24 * time.Hour},
+		{429, "99999999999999999999", false, true, 24 * time.Hour},
+		{429, "-7", false, true, 0},
 		{503, "Mon, 01 Jan 2001 00:00:00 GMT", false, true, 0},
 		{500, "7", false, false, 0},
 		{502, "", false, false, 0},
