@@ -27,12 +27,14 @@ type acks struct {
 	waiting map[string]*publication // by reply subject
 	unsent  []*nats.Msg             // of those: not yet on the connection
 	last    uint64                  // number of the last reply subject
+	stored  uint64                  // highest position that was acknowledged
 	closed  bool
 }
 
 type publication struct {
 	msg  *nats.Msg
 	done func(uint64, error)
+	at   time.Time // when it was published first
 	due  time.Time // when it is published again
 }
 
@@ -77,7 +79,8 @@ func (a *acks) publish(m *nats.Msg, done func(uint64, error)) {
 	}
 	a.last++
 	m.Reply = a.inbox + strconv.FormatUint(a.last, 36)
-	a.waiting[m.Reply] = &publication{m, done, time.Now().Add(answerTime)}
+	now := time.Now()
+	a.waiting[m.Reply] = &publication{m, done, now, now.Add(answerTime)}
 	a.unsent = append(a.unsent, m)
 	a.mu.Unlock()
 	select {
@@ -101,7 +104,36 @@ func (a *acks) answer(m *nats.Msg) {
 		return
 	}
 	if p := a.take(m.Subject); p != nil {
+		a.mu.Lock()
+		a.stored = max(a.stored, position)
+		a.mu.Unlock()
 		p.done(position, nil)
+	}
+}
+
+// highest returns the highest position that was acknowledged.
+func (a *acks) highest() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stored
+}
+
+// oldest returns how long the publish has waited that waits longest.
+func (a *acks) oldest() (age time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.waiting {
+		age = max(age, time.Since(p.at))
+	}
+	return age
+}
+
+// repeat makes all that wait come due: who should have answered is gone.
+func (a *acks) repeat() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.waiting {
+		p.at, p.due = time.Now(), time.Now()
 	}
 }
 

@@ -147,7 +147,6 @@ func (b *Broker) archiveAll() {
 			b.archiveOver()
 		case <-t.C:
 			b.purgeBehind()
-			b.measure()
 		}
 	}
 }
@@ -206,8 +205,12 @@ func (b *Broker) store1(e *entry, ttl time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if _, err := decode(s.subject, s.data); err != nil {
+		m, err := decode(s.subject, s.data)
+		if err != nil {
 			return err // the original is all there is: it is not purged
+		}
+		if m.piece() && (e.job.Result == nil || m.Lease != e.job.Result.Lease) {
+			continue // of an attempt that did not succeed
 		}
 		if size > 0 && size+len(s.data) > partSize {
 			if err := cut(); err != nil {
@@ -237,18 +240,6 @@ func (b *Broker) load1(ctx context.Context, subject string, k kept) (stored, err
 		err = errNone
 	}
 	return s, err
-}
-
-// headroom is the part of the store that submits leave to the log's own records: a
-// store that they could fill would have no room for the records that make room.
-const headroom = 0.1
-
-// measure finds out whether the store has room for more jobs.
-func (b *Broker) measure() {
-	used, limit, err := b.store.usage(b.ctx)
-	if err == nil {
-		b.full.Store(limit > 0 && float64(used) > (1-headroom)*float64(limit))
-	}
 }
 
 // purgeBehind purges JOBS below the oldest job that is not in DONE.

@@ -72,7 +72,7 @@ type Broker struct {
 
 	closeOnce sync.Once
 
-	full   atomic.Bool   // the store has no room for more jobs
+	room   room
 	purged atomic.Uint64 // position up to which JOBS was purged
 
 	mu      sync.Mutex // protects the fields below, and every entry
@@ -89,6 +89,9 @@ type Broker struct {
 // single process owns its store: attempts that were running are over, and their
 // jobs queued again.
 func Open(ctx context.Context, opt Options) (*Broker, error) {
+	if opt.Log == nil {
+		opt.Log = zap.NewNop()
+	}
 	s, err := openStore(ctx, opt)
 	if err != nil {
 		return nil, err
@@ -106,7 +109,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 	case opt.URL != "":
 		return openRemote(ctx, opt.URL)
 	case opt.Dir != "":
-		return openEmbedded(ctx, opt.Dir, opt.MaxStore)
+		return openEmbedded(ctx, opt.Dir, opt.MaxStore, opt.Log)
 	}
 	return newMemory(), nil
 }
@@ -133,6 +136,8 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	if err := b.load(ctx); err != nil {
 		return nil, err
 	}
+	b.measureOnce()
+	b.done.Go(b.measure)
 	b.done.Go(b.archiveAll)
 	b.voidLeases()
 	return b, nil

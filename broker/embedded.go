@@ -4,12 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
 )
 
 const (
@@ -24,7 +31,7 @@ const (
 
 // openEmbedded starts a JetStream server inside the process. It opens no port and
 // keeps its streams below dir, of which it is the only user.
-func openEmbedded(ctx context.Context, dir string, maxStore int64) (*jetStream, error) {
+func openEmbedded(ctx context.Context, dir string, maxStore int64, log *zap.Logger) (*jetStream, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
@@ -32,13 +39,14 @@ func openEmbedded(ctx context.Context, dir string, maxStore int64) (*jetStream, 
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
 	}
-	srv, err := startServer(dir, maxStore)
-	if err != nil {
+	e := &embedded{dir: dir, maxStore: maxStore, log: log}
+	if err := e.start(); err != nil {
 		unlock()
 		return nil, err
 	}
-	stop := func() { srv.Shutdown(); srv.WaitForShutdown(); unlock() }
-	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.MaxReconnects(-1), nats.Name("millstream"))
+	stop := func() { e.shutdown(); unlock() }
+	nc, err := nats.Connect("", nats.InProcessServer(e), nats.MaxReconnects(-1), nats.Name("millstream"),
+		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0)) // it is only away while it is restarted
 	if err != nil {
 		stop()
 		return nil, fmt.Errorf("embedded broker: %w", err)
@@ -49,26 +57,116 @@ func openEmbedded(ctx context.Context, dir string, maxStore int64) (*jetStream, 
 		stop()
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
-	s.maxStore = maxStore
+	s.embedded = e
 	return s, nil
 }
 
-func startServer(dir string, maxStore int64) (*server.Server, error) {
+// embedded is a JetStream server of our own. A write that fails, because the disk is
+// full, makes it answer no write any more, also when there is space again; it
+// is started anew then. Connections find the one that runs.
+type embedded struct {
+	dir      string
+	maxStore int64
+	log      *zap.Logger
+
+	mu  sync.Mutex // held while it is restarted
+	srv *server.Server
+
+	full atomic.Bool // a write of it failed for want of space
+}
+
+// neverMet is the limit that the server is given: what may be stored is decided
+// before (room), and a server that refused by itself would refuse what makes room, too.
+const neverMet = 1 << 50
+
+// start starts the server. e.mu is held, or nobody else is there yet.
+func (e *embedded) start() error {
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "millstream", DontListen: true, NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
-		JetStream: true, StoreDir: dir, JetStreamMaxStore: maxStore, JetStreamMaxMemory: 1 << 20, // nothing is kept in its memory
+		JetStream: true, StoreDir: e.dir, JetStreamMaxStore: neverMet, JetStreamMaxMemory: 1 << 20, // nothing is kept in its memory
 		SyncInterval: syncInterval, MaxPayload: maxPayload,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("embedded broker: %w", err)
+		return fmt.Errorf("embedded broker: %w", err)
 	}
+	srv.SetLoggerV2(serverLog{e.log.Named("nats").Sugar(), &e.full}, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(startTime) {
 		srv.Shutdown()
-		return nil, errors.New("embedded broker: not ready in time")
+		return errors.New("embedded broker: not ready in time")
 	}
-	return srv, nil
+	e.srv = srv
+	return nil
 }
+
+func (e *embedded) shutdown() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.srv.Shutdown()
+	e.srv.WaitForShutdown()
+}
+
+// restart starts the server anew, over what it left on the disk.
+func (e *embedded) restart() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.srv.Shutdown()
+	e.srv.WaitForShutdown()
+	e.full.Store(false)
+	if err := e.start(); err != nil {
+		e.full.Store(true) // to be tried again
+		return err
+	}
+	return nil
+}
+
+// InProcessConn returns a connection to the server that runs now.
+func (e *embedded) InProcessConn() (net.Conn, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.srv.InProcessConn()
+}
+
+const (
+	// diskSpare is what is left free of the disk for those who share it, and for what
+	// a file system takes beside the files; of a small disk it is spareShare.
+	diskSpare  = 64 << 20
+	spareShare = 0.05
+)
+
+// free returns how much more the disk takes; less than nothing if it is full, or
+// almost.
+func (e *embedded) free() int64 {
+	free, total, err := diskOf(e.dir)
+	if err != nil {
+		return math.MaxInt64 / 2 // not known
+	}
+	return free - min(diskSpare, int64(spareShare*float64(total)))
+}
+
+// wasFull reports whether a write failed on the full disk, which has room now.
+func (e *embedded) wasFull() bool { return e.full.Load() && e.free() > 0 }
+
+// serverLog passes the server's log to Zap, its notices to those who debug. The log is
+// the only place where the server says why a write failed.
+type serverLog struct {
+	to   *zap.SugaredLogger
+	full *atomic.Bool
+}
+
+func (l serverLog) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	if strings.Contains(text, syscall.ENOSPC.Error()) {
+		l.full.Store(true)
+	}
+	l.to.Error(text)
+}
+
+func (l serverLog) Noticef(format string, v ...any) { l.to.Debugf(format, v...) }
+func (l serverLog) Warnf(format string, v ...any)   { l.to.Warnf(format, v...) }
+func (l serverLog) Fatalf(format string, v ...any)  { l.to.Errorf(format, v...) }
+func (l serverLog) Debugf(string, ...any)           {}
+func (l serverLog) Tracef(string, ...any)           {}
 
 // openRemote connects to a NATS server with JetStream.
 func openRemote(ctx context.Context, url string) (*jetStream, error) {

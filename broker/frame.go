@@ -33,6 +33,9 @@ type frame struct {
 	Attachment []byte
 }
 
+// piece reports whether the message is nothing but a piece of a result.
+func (m *frame) piece() bool { return len(m.Records) == 0 && m.Lease != 0 }
+
 // errDamaged is the error of stored bytes that are not what was written.
 var errDamaged = errors.New("stored message is damaged")
 

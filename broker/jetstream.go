@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,8 +36,10 @@ type jetStream struct {
 	done     jetstream.Stream
 	settings jetstream.KeyValue
 	acks     *acks
-	maxStore int64  // what the embedded server may keep; of another its account tells
-	stop     func() // what to shut down behind the connection; may be nil
+	stop     func()      // what to shut down behind the connection; may be nil
+	embedded *embedded   // nil: the server is somebody else's
+	sick     atomic.Bool // a write was not answered
+	lost     atomic.Bool // it forgot what it had acknowledged
 }
 
 // newJetStream makes the streams on the server behind nc, if they are not there.
@@ -202,7 +206,7 @@ func (s *jetStream) purge(ctx context.Context, below uint64) error {
 func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.Duration) error {
 	_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data},
 		jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second))) // the server counts in whole seconds
-	return verdict(err)
+	return s.written(ctx, err)
 }
 
 func (s *jetStream) archived(ctx context.Context, name string) ([]byte, error) {
@@ -222,6 +226,12 @@ func (s *jetStream) setting(ctx context.Context, key string) ([]byte, error) {
 }
 
 func (s *jetStream) set(ctx context.Context, key string, value []byte, create bool) error {
+	if s.lost.Load() {
+		return unavailable(errLost) // who asks whether we are ready must hear it
+	}
+	if s.embedded != nil && s.embedded.full.Load() {
+		return unavailable(syscall.ENOSPC) // another stream may not know yet
+	}
 	var err error
 	if create {
 		_, err = s.settings.Create(ctx, key, value)
@@ -231,7 +241,39 @@ func (s *jetStream) set(ctx context.Context, key string, value []byte, create bo
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return errRefused
 	}
+	return s.written(ctx, err)
+}
+
+// written takes note of a write that had no answer and returns the verdict.
+func (s *jetStream) written(ctx context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
+		s.sick.Store(true)
+	}
 	return verdict(err)
+}
+
+// errLost is the error of a store that must not be written to before it was folded
+// again: positions would come twice.
+var errLost = errors.New("the store has forgotten what it acknowledged")
+
+// heal starts the embedded server anew if it answers no writes since the disk was
+// full. What was published is repeated behind its fences, so nobody notices.
+func (s *jetStream) heal(ctx context.Context) error {
+	if s.embedded == nil || !s.sick.Load() && s.acks.oldest() < 2*answerTime || !s.embedded.wasFull() {
+		return nil
+	}
+	s.sick.Store(false)
+	acked := s.acks.highest()
+	if err := s.embedded.restart(); err != nil {
+		return err
+	}
+	s.acks.repeat()
+	info, err := s.jobs.Info(ctx)
+	if err == nil && info.State.LastSeq < acked {
+		s.lost.Store(true)
+		err = fmt.Errorf("%w: it ends at position %d, and was at %d", errLost, info.State.LastSeq, acked)
+	}
+	return err
 }
 
 func (s *jetStream) usage(ctx context.Context) (used, limit int64, err error) {
@@ -239,7 +281,10 @@ func (s *jetStream) usage(ctx context.Context) (used, limit int64, err error) {
 	if err != nil {
 		return 0, 0, unavailable(err)
 	}
-	return int64(info.Store), max(s.maxStore, info.Limits.MaxStore), nil
+	if e := s.embedded; e != nil {
+		return int64(info.Store), min(e.maxStore, max(1, int64(info.Store)+e.free())), nil
+	}
+	return int64(info.Store), max(0, info.Limits.MaxStore), nil // -1: as many as it gets
 }
 
 // envelope is what the head of a message and its headers take at the most.

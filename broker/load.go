@@ -110,6 +110,7 @@ func (b *Broker) loaded(j *job.Job) {
 func (b *Broker) drop(e *entry) {
 	b.cached -= e.held
 	e.held = 0
+	b.room.owe(e, -e.owed)
 	for i := range e.messages {
 		e.messages[i].data = nil
 	}

@@ -22,6 +22,8 @@ type entry struct {
 	floor    uint64 // the first message lies here or above
 	bytes    int64  // of its events
 	held     int64  // bytes of messages held here
+	owed     int64  // bytes that its archive may take
+	pieces   int64  // of those: of the result of the attempt that runs
 	pending  []*write
 	inFlight bool
 	task     *Task // the attempt that runs in this process
@@ -64,6 +66,7 @@ type write struct {
 	attachment []byte
 	lease      uint64 // whose attachment it is
 	done       chan error
+	dropped    func()  // called once, without a word to the Broker, if it comes not to be stored; may be nil
 	after      job.Job // once it is stored: the job as the message left it
 }
 
@@ -83,8 +86,9 @@ func (b *Broker) append(ctx context.Context, e *entry, w *write) error {
 	w.done = make(chan error, 1)
 	b.mu.Lock()
 	if e.damaged != nil {
+		w.tell(unavailable(e.damaged))
 		b.mu.Unlock()
-		return unavailable(e.damaged)
+		return <-w.done
 	}
 	e.pending = append(e.pending, w)
 	if !e.inFlight {
@@ -104,7 +108,10 @@ func (b *Broker) append(ctx context.Context, e *entry, w *write) error {
 func (b *Broker) withdraw(e *entry, w *write) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e.pending = slices.DeleteFunc(e.pending, func(p *write) bool { return p == w })
+	if i := slices.Index(e.pending, w); i >= 0 {
+		e.pending = slices.Delete(e.pending, i, i+1)
+		w.tell(job.ErrLeaseLost)
+	}
 	b.forget(e)
 }
 
@@ -120,6 +127,7 @@ func (b *Broker) flush(e *entry) {
 			continue
 		}
 		e.inFlight = true
+		b.room.inFlight.Add(int64(len(bt.data)))
 		b.store.publish(e.subject, e.tail, bt.data, func(position uint64, err error) { b.verdict(e, bt, position, err) })
 	}
 	b.forget(e)
@@ -151,7 +159,7 @@ func (b *Broker) join(e *entry) *batch {
 func (bt *batch) add(w *write, now time.Time) (size int) {
 	records, ok := w.propose(&bt.after)
 	if !ok {
-		w.done <- job.ErrLeaseLost
+		w.tell(job.ErrLeaseLost)
 		return 0
 	}
 	after := bt.after
@@ -162,7 +170,7 @@ func (bt *batch) add(w *write, now time.Time) (size int) {
 			r.Attempt = after.Attempt
 		}
 		if err := after.Fold(&r, job.Place{Epoch: bt.frame.Epoch}); err != nil {
-			w.done <- err
+			w.tell(err)
 			return 0
 		}
 		numbered[i] = r
@@ -180,7 +188,15 @@ func (bt *batch) add(w *write, now time.Time) (size int) {
 // tell tells the writers the verdict; nil: it is stored.
 func (bt *batch) tell(err error) {
 	for _, w := range bt.writes {
-		w.done <- err
+		w.tell(err)
+	}
+}
+
+// tell tells the writer the verdict.
+func (w *write) tell(err error) {
+	w.done <- err
+	if err != nil && w.dropped != nil {
+		w.dropped()
 	}
 }
 
@@ -207,8 +223,14 @@ func (b *Broker) settle(e *entry, bt *batch, position uint64, err error) {
 		}
 	}
 	bt.tell(err)
-	e.inFlight = false
+	b.landed(e, bt)
 	b.flush(e)
+}
+
+// landed takes bt for no longer in flight. b.mu is held.
+func (b *Broker) landed(e *entry, bt *batch) {
+	e.inFlight = false
+	b.room.inFlight.Add(-int64(len(bt.data)))
 }
 
 // commit folds a stored message and tells the folds. b.mu is held.
@@ -218,6 +240,7 @@ func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after 
 		e.floor = position
 	}
 	e.job, e.tail = after, position
+	b.room.used.Add(int64(len(data)))
 	b.keep(e, m, data, position)
 	b.head = max(b.head, position)
 	c := &job.Commit{Was: was, Before: before, Job: &e.job, Events: m.events(position)}
@@ -237,8 +260,9 @@ func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after 
 
 // keep remembers where a message lies, and its bytes while they are few.
 func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
-	k := kept{first: m.First, position: position, epoch: m.Epoch}
-	if n := int64(len(data)); e.held+n <= holdJob && b.cached+n <= holdAll {
+	k, n := kept{first: m.First, position: position, epoch: m.Epoch}, int64(len(data))
+	b.room.stored(e, m, n)
+	if e.held+n <= holdJob && b.cached+n <= holdAll {
 		k.data = data
 		e.held += n
 		b.cached += n
@@ -308,7 +332,7 @@ func (b *Broker) again(e *entry, bt *batch) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e.pending = append(bt.writes, e.pending...)
-	e.inFlight = false
+	b.landed(e, bt)
 	b.flush(e)
 }
 

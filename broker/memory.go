@@ -206,6 +206,8 @@ func (m *memory) set(_ context.Context, key string, value []byte, create bool) e
 
 func (m *memory) usage(context.Context) (used, limit int64, err error) { return 0, 0, nil }
 
+func (m *memory) heal(context.Context) error { return nil }
+
 func (m *memory) maxMessage() int { return maxPayload }
 
 func (m *memory) close() {

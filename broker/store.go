@@ -43,6 +43,9 @@ type store interface {
 	// gets.
 	usage(ctx context.Context) (used, limit int64, err error)
 
+	// heal mends what ails the store, if it knows how to.
+	heal(ctx context.Context) error
+
 	// maxMessage is the size of the largest message it takes.
 	maxMessage() int
 	close()

@@ -24,8 +24,8 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	if b.isClosing() {
 		return job.Job{}, job.ErrDraining
 	}
-	if b.full.Load() {
-		return job.Job{}, errFull()
+	if err := b.room.forSubmit(int64(len(r.Input))); err != nil {
+		return job.Job{}, err
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -38,11 +38,10 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	}
 	q := complete(r, k)
 	e := b.entry(r.Kind, id, r.Owner)
-	w := &write{attachment: r.Input, propose: func(j *job.Job) ([]job.Record, bool) {
+	w := &write{attachment: r.Input, dropped: func() { b.queue.Dismiss(r.Kind) }, propose: func(j *job.Job) ([]job.Record, bool) {
 		return []job.Record{submitted(q)}, !j.Exists()
 	}}
 	if err := b.append(ctx, e, w); err != nil {
-		b.queue.Dismiss(r.Kind)
 		if errors.Is(err, job.ErrLeaseLost) { // it exists
 			return b.Job(ctx, id)
 		}

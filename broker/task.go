@@ -114,11 +114,21 @@ func (t *Task) follow(j *job.Job) {
 
 // Append stores records of the attempt; see worker.Sink.
 func (t *Task) Append(ctx context.Context, records ...job.Record) error {
+	n := 0
+	for i := range records {
+		n += len(records[i].Data)
+	}
+	if err := t.b.room.forWork(ctx, t.ctx, int64(n)); err != nil {
+		return err
+	}
 	return t.b.append(ctx, t.e, &write{propose: held(t.lease, records...)})
 }
 
 // Attach stores a piece of the attempt's result; see worker.Sink.
 func (t *Task) Attach(ctx context.Context, piece []byte) error {
+	if err := t.b.room.forWork(ctx, t.ctx, int64(len(piece))); err != nil {
+		return err
+	}
 	return t.b.append(ctx, t.e, &write{propose: held(t.lease), attachment: piece, lease: t.lease})
 }
 
@@ -140,6 +150,9 @@ func (t *Task) succeed(ctx context.Context) error {
 	}
 	w := &write{propose: held(t.lease, s.Record)}
 	if len(s.Piece) > 0 {
+		if err := t.b.room.forWork(ctx, t.ctx, int64(len(s.Piece))); errors.Is(err, errFull()) {
+			return t.fail(ctx, err)
+		}
 		w.attachment, w.lease = s.Piece, t.lease
 	}
 	return t.b.append(ctx, t.e, w)

@@ -1,0 +1,183 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/queue"
+)
+
+// disk opens a Broker on the embedded store in dir.
+func disk(t *testing.T, dir string, maxStore int64) *Broker {
+	t.Helper()
+	k := job.Kind{Name: testKind, Concurrency: 100, MaxAttempts: 1, Retention: time.Minute}
+	q := queue.New(k)
+	b, err := Open(t.Context(), Options{
+		Dir: dir, MaxStore: maxStore, Kinds: []job.Kind{k}, Queue: q, Folds: []func(*job.Commit){q.Fold}, Log: zaptest.NewLogger(t),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	require.Eventually(t, f, 30*time.Second, 20*time.Millisecond, what)
+}
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b)
+	return b
+}
+
+// attach says pieces of a result until there is no room, or until it has said n
+// bytes.
+func attach(t *testing.T, task *Task, n int) (said []byte, err error) {
+	for len(said) < n {
+		piece := noise(64 << 10)
+		ctx, cancel := context.WithTimeout(t.Context(), 4*measureTime) // the wait for room is longer
+		err := task.Attach(ctx, piece)
+		cancel()
+		if err != nil {
+			return said, err
+		}
+		said = append(said, piece...)
+	}
+	return said, nil
+}
+
+// What running jobs say can fill the store. Each of them can end all the same, all
+// that is over is archived, and then there is room again.
+func TestStoreFilledByRunningJobs(t *testing.T) {
+	const limit = 8 << 20
+	dir := t.TempDir()
+	b := disk(t, dir, limit)
+	fits, big := claimFrom(t, b, submitTo(t, b)), []*Task{}
+	for range 4 {
+		big = append(big, claimFrom(t, b, submitTo(t, b)))
+	}
+	result, err := attach(t, fits, 1<<20)
+	require.NoError(t, err)
+	for _, task := range big {
+		_, err := attach(t, task, limit)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
+	_, err = b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, errFull())
+	require.NoError(t, b.Ready(t.Context()), "it takes what ends jobs")
+
+	for _, task := range big {
+		require.NoError(t, task.fail(t.Context(), errFull()))
+	}
+	fits.Succeed(Success{Record: job.Record{
+		Type: job.Succeeded, Data: job.MustData(map[string]any{}), Private: &job.Private{Result: &job.Result{Lease: fits.lease, Size: int64(len(result))}},
+	}})
+	require.NoError(t, fits.succeed(t.Context()))
+	for _, task := range append(big, fits) {
+		eventually(t, "archived", func() bool { return b.Archived(task.Job.ID) })
+	}
+	var used int64
+	eventually(t, "the failed jobs' pieces are gone", func() bool {
+		used = b.room.used.Load()
+		return used < limit/4
+	})
+	require.Zero(t, b.room.owed.Load())
+	require.Zero(t, b.room.inFlight.Load())
+	submitTo(t, b)
+	j, err := b.Job(t.Context(), fits.Job.ID)
+	require.NoError(t, err)
+	r, err := b.Result(t.Context(), j)
+	require.NoError(t, err)
+	var got bytes.Buffer
+	_, err = got.ReadFrom(r)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(result, got.Bytes()), "the result is whole")
+
+	require.NoError(t, b.Close())
+	b = disk(t, dir, used/2) // lowered below what it has
+	_, err = b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, errFull())
+}
+
+// smallDisk mounts a file system of 16 MiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); errors.Is(err, syscall.EPERM) {
+		t.Skip("may not mount a small file system")
+	} else {
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
+	return dir
+}
+
+// fill takes all there is of the disk; free gives it back.
+func fill(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "fill"))
+	require.NoError(t, err)
+	for _, size := range []int{64 << 10, 4 << 10, 1} {
+		for err = error(nil); err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+		require.ErrorIs(t, err, syscall.ENOSPC)
+	}
+	require.NoError(t, f.Close())
+	return func() { require.NoError(t, os.Remove(f.Name())) }
+}
+
+func TestDiskFull(t *testing.T) {
+	dir := smallDisk(t)
+	data := filepath.Join(dir, "data")
+	b := disk(t, data, 1<<40)
+	var tasks []*Task
+	for range 20 {
+		tasks = append(tasks, claimFrom(t, b, submitTo(t, b)))
+	}
+	said := noise(64 << 10)
+	require.NoError(t, tasks[0].Attach(t.Context(), said))
+
+	free := fill(t, dir)
+	ended := make(chan error, len(tasks))
+	for _, task := range tasks {
+		go func() { ended <- task.fail(t.Context(), errors.New("over")) }() // more than the disk's last page
+	}
+	eventually(t, "submits are refused", func() bool {
+		return b.room.forSubmit(1) != nil
+	})
+	_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, errFull())
+	require.Len(t, typesOf(t, b, tasks[0].Job.ID)[:2], 2, "reads go on")
+	eventually(t, "the server met the end of the disk", b.store.(*jetStream).embedded.full.Load)
+	require.Error(t, b.Ready(t.Context()))
+
+	free()
+	for range tasks {
+		require.NoError(t, <-ended)
+	}
+	eventually(t, "it is ready again", func() bool { return b.Ready(t.Context()) == nil })
+	id := submitTo(t, b)
+	for _, task := range tasks {
+		eventually(t, "archived", func() bool { return b.Archived(task.Job.ID) })
+	}
+	require.NoError(t, b.Close())
+
+	b = disk(t, data, 1<<40)
+	for _, task := range tasks {
+		require.Equal(t, []job.Type{job.Queued, job.Running, job.Failed}, typesOf(t, b, task.Job.ID))
+	}
+	require.Equal(t, []job.Type{job.Queued}, typesOf(t, b, id))
+}
