@@ -75,11 +75,14 @@ type Broker struct {
 	room   room
 	purged atomic.Uint64 // position up to which JOBS was purged
 
+	moveBehind int64 // bytes; see there
+
 	mu      sync.Mutex // protects the fields below, and every entry
 	jobs    map[job.ID]*entry
 	writes  uint64 // number of the last message
 	head    uint64 // last position that is known
 	cached  int64  // bytes of messages held in entries
+	written int64  // bytes of all messages that came by
 	closing bool
 	over    []*entry      // to be archived
 	overCh  chan struct{} // says that there are some; one slot
@@ -118,7 +121,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	b := &Broker{
 		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
-		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, overCh: make(chan struct{}, 1),
+		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
 	}
 	if b.log == nil {
 		b.log = zap.NewNop()

@@ -36,6 +36,10 @@ type frame struct {
 // piece reports whether the message is nothing but a piece of a result.
 func (m *frame) piece() bool { return len(m.Records) == 0 && m.Lease != 0 }
 
+// moved reports whether the message is a part record: its attachment is an archive
+// that has all before it.
+func (m *frame) moved() bool { return len(m.Records) == 0 && m.Lease == 0 }
+
 // errDamaged is the error of stored bytes that are not what was written.
 var errDamaged = errors.New("stored message is damaged")
 

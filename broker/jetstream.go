@@ -204,9 +204,23 @@ func (s *jetStream) purge(ctx context.Context, below uint64) error {
 }
 
 func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.Duration) error {
-	_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data},
-		jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second))) // the server counts in whole seconds
+	var opts []jetstream.PublishOpt
+	if ttl > 0 {
+		opts = append(opts, jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second))) // the server counts in whole seconds
+	}
+	_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data}, opts...)
 	return s.written(ctx, err)
+}
+
+func (s *jetStream) parts(ctx context.Context) (names []string, err error) {
+	info, err := s.done.Info(ctx, jetstream.WithSubjectFilter(donePrefix+"*.*"))
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	for subject := range info.State.Subjects {
+		names = append(names, subject[len(donePrefix):])
+	}
+	return names, nil
 }
 
 func (s *jetStream) archived(ctx context.Context, name string) ([]byte, error) {

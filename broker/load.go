@@ -17,14 +17,14 @@ import (
 // load folds the log and tells the folds of every job: of the finished ones from
 // the archive first, then of those in the log.
 func (b *Broker) load(ctx context.Context) error {
-	finished := map[job.ID]bool{}
+	finished := map[job.ID][]part{}
 	err := b.store.scanArchive(ctx, func(s stored) {
 		a, err := decodeArchive(s.subject, s.data)
 		if err != nil {
 			b.log.Error("damaged archive entry", zap.String("job", s.subject), zap.Error(err))
 			return
 		}
-		finished[a.Job.ID] = true
+		finished[a.Job.ID] = a.Parts
 		b.loaded(&a.Job)
 	})
 	if err != nil {
@@ -38,11 +38,12 @@ func (b *Broker) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	inOrder := slices.SortedFunc(maps.Values(b.jobs), func(x, y *entry) int { return cmp.Compare(x.floor, y.floor) })
+	inOrder := slices.SortedFunc(maps.Values(b.jobs), func(x, y *entry) int { return cmp.Compare(x.first, y.first) })
 	for _, e := range inOrder {
-		b.sort(e, finished[e.job.ID])
+		_, archived := finished[e.job.ID]
+		b.sort(e, archived)
 	}
-	return nil
+	return b.sweepParts(ctx, finished)
 }
 
 // replay folds one message of the log, at start. A job of which one message is
@@ -55,18 +56,24 @@ func (b *Broker) replay(s stored) {
 	}
 	e := b.jobs[id]
 	if e == nil {
-		e = &entry{subject: s.subject, floor: s.position, job: job.Job{ID: id, Kind: kind}}
+		e = &entry{subject: s.subject, first: s.position, floor: s.position, behind: b.written, job: job.Job{ID: id, Kind: kind}}
 		b.jobs[id] = e
 	}
 	e.tail = s.position
-	if e.damaged == nil {
-		e.damaged = b.replayInto(e, s)
+	if err := b.replayInto(e, s); err != nil && e.damaged == nil {
+		e.damaged = err
+	}
+	if e.damaged != nil && e.moved != s.position {
+		e.messages = append(e.messages, kept{position: s.position})
 	}
 }
 
 func (b *Broker) replayInto(e *entry, s stored) error {
 	m, err := decode(s.subject, s.data)
-	if err != nil {
+	if err == nil && m.moved() {
+		return b.restore(e, m, s.position) // whatever was wrong before it: it has all
+	}
+	if err != nil || e.damaged != nil {
 		return err
 	}
 	after := e.job
@@ -91,6 +98,7 @@ func (b *Broker) sort(e *entry, archived bool) {
 		// Kept in the log and not served: nothing is deleted that might be mended.
 		b.log.Error("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", e.tail), zap.Error(e.damaged))
 		e.job = job.Job{ID: e.job.ID, Kind: e.job.Kind, Owner: e.job.Owner}
+		b.unhold(e)
 	case e.job.Status.Over():
 		b.loaded(&e.job)
 		b.finished(e)
@@ -108,14 +116,19 @@ func (b *Broker) loaded(j *job.Job) {
 // drop forgets a job of the log and what is held of it. b.mu is held, or nobody
 // else is there yet.
 func (b *Broker) drop(e *entry) {
-	b.cached -= e.held
-	e.held = 0
+	b.unhold(e)
 	b.room.owe(e, -e.owed)
-	for i := range e.messages {
-		e.messages[i].data = nil
-	}
 	if b.jobs[e.job.ID] == e {
 		delete(b.jobs, e.job.ID)
+	}
+}
+
+// unhold lets go of what is held in memory of e's messages.
+func (b *Broker) unhold(e *entry) {
+	b.cached -= e.held
+	e.held = 0
+	for i := range e.messages {
+		e.messages[i].data = nil
 	}
 }
 

@@ -19,22 +19,24 @@ type entry struct {
 	job      job.Job
 	messages []kept
 	tail     uint64 // position of the last message: the fence
-	floor    uint64 // the first message lies here or above
+	first    uint64 // position of its first message
+	floor    uint64 // what is in the log lies here or above
+	moved    uint64 // position of its part record, which has all before; 0: there is none
+	behind   int64  // bytes of the log before floor
 	bytes    int64  // of its events
 	held     int64  // bytes of messages held here
 	owed     int64  // bytes that its archive may take
 	pieces   int64  // of those: of the result of the attempt that runs
 	pending  []*write
 	inFlight bool
-	task     *Task // the attempt that runs in this process
-	damaged  error // found at start: the job is not served
+	still    chan struct{} // not nil: nothing is published until release; closed when nothing is in flight
+	task     *Task         // the attempt that runs in this process
+	damaged  error         // what is stored cannot be read: the job is not served
 }
 
 // kept is where a message of a job lies, and its bytes if they are held.
 type kept struct {
-	first    uint64 // seq of its first record
 	position uint64
-	epoch    uint32
 	data     []byte
 }
 
@@ -117,31 +119,45 @@ func (b *Broker) withdraw(e *entry, w *write) {
 
 // flush publishes the next message of e, if anything may be in it. b.mu is held.
 func (b *Broker) flush(e *entry) {
-	for !e.inFlight && len(e.pending) > 0 {
-		bt := b.join(e)
+	for !e.inFlight && e.still == nil && len(e.pending) > 0 {
+		bt := b.join(e, len(e.pending))
+		if len(bt.data) > b.store.maxMessage() && len(bt.writes) > 1 { // each by itself may fit
+			e.pending = append(bt.writes, e.pending...)
+			bt = b.join(e, 1)
+		}
 		switch {
 		case len(bt.writes) == 0: // none was allowed
-			continue
 		case len(bt.data) > b.store.maxMessage():
 			bt.tell(job.Problemf("too-large", "the store takes messages of at most %d bytes", b.store.maxMessage()))
-			continue
+		default:
+			b.launch(e, bt)
 		}
-		e.inFlight = true
-		b.room.inFlight.Add(int64(len(bt.data)))
-		b.store.publish(e.subject, e.tail, bt.data, func(position uint64, err error) { b.verdict(e, bt, position, err) })
 	}
 	b.forget(e)
 }
 
-// join takes writes out of e.pending and makes one message of them. b.mu is held.
-func (b *Broker) join(e *entry) *batch {
+// launch publishes bt. b.mu is held, and nothing of e is in flight.
+func (b *Broker) launch(e *entry, bt *batch) {
+	e.inFlight = true
+	b.room.inFlight.Add(int64(len(bt.data)))
+	b.store.publish(e.subject, e.tail, bt.data, func(position uint64, err error) { b.verdict(e, bt, position, err) })
+}
+
+// frameOf returns a new message behind all that is stored of e. b.mu is held.
+func (b *Broker) frameOf(e *entry) *frame {
 	b.writes++
-	bt := &batch{after: e.job, frame: &frame{
+	return &frame{
 		ID: e.job.ID, Kind: e.job.Kind, Owner: e.job.Owner, Epoch: b.epoch,
 		Writer: b.node + "." + strconv.FormatUint(b.writes, 36), First: e.job.Cursor.Seq + 1,
-	}}
+	}
+}
+
+// join takes at most so many writes out of e.pending and makes one message of them.
+// b.mu is held.
+func (b *Broker) join(e *entry, most int) *batch {
+	bt := &batch{after: e.job, frame: b.frameOf(e)}
 	now, size := time.Now().UTC().Truncate(time.Millisecond), 0
-	for len(e.pending) > 0 {
+	for ; most > 0; most-- {
 		w := e.pending[0]
 		if len(bt.writes) > 0 && (size >= joinLimit || w.attachment != nil || bt.frame.Attachment != nil) {
 			break
@@ -231,18 +247,33 @@ func (b *Broker) settle(e *entry, bt *batch, position uint64, err error) {
 func (b *Broker) landed(e *entry, bt *batch) {
 	e.inFlight = false
 	b.room.inFlight.Add(-int64(len(bt.data)))
+	if e.still != nil && !isClosed(e.still) {
+		close(e.still)
+	}
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // commit folds a stored message and tells the folds. b.mu is held.
 func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after job.Job) {
 	was, before := e.job.Status, e.job.Cursor
-	if was == "" {
-		e.floor = position
+	if before.Start() {
+		e.first, e.floor = position, position
 	}
 	e.job, e.tail = after, position
 	b.room.used.Add(int64(len(data)))
 	b.keep(e, m, data, position)
 	b.head = max(b.head, position)
+	if m.moved() {
+		return // it says nothing new
+	}
 	c := &job.Commit{Was: was, Before: before, Job: &e.job, Events: m.events(position)}
 	for i := range c.Events {
 		e.bytes += int64(len(c.Events[i].Data))
@@ -260,7 +291,12 @@ func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after 
 
 // keep remembers where a message lies, and its bytes while they are few.
 func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
-	k, n := kept{first: m.First, position: position, epoch: m.Epoch}, int64(len(data))
+	k, n := kept{position: position}, int64(len(data))
+	b.written += n
+	if m.moved() {
+		b.rebase(e, m, position)
+		return
+	}
 	b.room.stored(e, m, n)
 	if e.held+n <= holdJob && b.cached+n <= holdAll {
 		k.data = data
@@ -272,7 +308,7 @@ func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
 
 // forget drops an entry that has nothing in the log and nothing under way.
 func (b *Broker) forget(e *entry) {
-	if !e.inFlight && len(e.pending) == 0 && !e.job.Exists() && b.jobs[e.job.ID] == e {
+	if !e.inFlight && len(e.pending) == 0 && !e.job.Exists() && e.damaged == nil && b.jobs[e.job.ID] == e {
 		delete(b.jobs, e.job.ID)
 	}
 }

@@ -26,7 +26,7 @@ type memory struct {
 
 type entryTTL struct {
 	data []byte
-	end  time.Time
+	end  time.Time // zero: never
 }
 
 func newMemory() *memory {
@@ -142,9 +142,15 @@ func (m *memory) put(_ context.Context, name string, data []byte, ttl time.Durat
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forget()
-	m.archive[name] = entryTTL{data, time.Now().Add(ttl)}
+	e := entryTTL{data: data}
+	if ttl > 0 {
+		e.end = time.Now().Add(ttl)
+	}
+	m.archive[name] = e
 	return nil
 }
+
+func (e entryTTL) over() bool { return !e.end.IsZero() && time.Now().After(e.end) }
 
 // forget drops a few entries whose time is over, so that they do not pile up.
 func (m *memory) forget() {
@@ -153,7 +159,7 @@ func (m *memory) forget() {
 		if tried++; tried > 4 {
 			return
 		}
-		if time.Now().After(e.end) {
+		if e.over() {
 			delete(m.archive, name)
 		}
 	}
@@ -163,7 +169,7 @@ func (m *memory) archived(_ context.Context, name string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, ok := m.archive[name]
-	if !ok || time.Now().After(e.end) {
+	if !ok || e.over() {
 		return nil, errNone
 	}
 	return e.data, nil
@@ -173,7 +179,7 @@ func (m *memory) scanArchive(_ context.Context, each func(stored)) error {
 	m.mu.Lock()
 	var heads []stored
 	for name, e := range m.archive {
-		if !strings.Contains(name, ".") {
+		if !strings.Contains(name, ".") && !e.over() {
 			heads = append(heads, stored{subject: name, data: e.data})
 		}
 	}
@@ -182,6 +188,17 @@ func (m *memory) scanArchive(_ context.Context, each func(stored)) error {
 		each(h)
 	}
 	return nil
+}
+
+func (m *memory) parts(context.Context) (names []string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, e := range m.archive {
+		if strings.Contains(name, ".") && !e.over() {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 func (m *memory) setting(_ context.Context, key string) ([]byte, error) {

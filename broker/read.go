@@ -6,13 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/millstream/millstream/pkg/job"
 )
 
 // errPurged says that a message was archived while it was looked for.
 var errPurged = errors.New("the message has moved to the archive")
+
+// errMissing is the error of a message that is not where it must be.
+var errMissing = fmt.Errorf("%w: a message of it is missing", errDamaged)
 
 // fetch returns the archive entry of a finished job, or job.ErrNotFound.
 func (b *Broker) fetch(ctx context.Context, id job.ID) (*archive, error) {
@@ -42,46 +44,93 @@ func (b *Broker) each(ctx context.Context, id job.ID, position uint64, do func(p
 	return err
 }
 
-// stretch is how many messages of a live job are looked at under one lock.
-const stretch = 256
+// stretch is some of a live job: where the messages behind a position lie, or the
+// part record that has them.
+type stretch struct {
+	subject  string
+	moved    uint64 // position of the part record; 0: the messages are in the log
+	messages []kept
+}
+
+// maxStretch is how many messages of a live job are looked at under one lock.
+const maxStretch = 256
 
 func (b *Broker) eachLive(ctx context.Context, id job.ID, position uint64, do func(uint64, *frame) bool) error {
 	for {
-		messages, subject, ok := b.stretchBehind(id, position)
-		if !ok {
-			return errPurged
+		s, err := b.stretchBehind(id, position)
+		if err != nil || s.moved == 0 && len(s.messages) == 0 {
+			return err
 		}
-		if len(messages) == 0 {
-			return nil
+		var more bool
+		if s.moved > 0 {
+			more, err = b.eachMoved(ctx, s, &position, do)
+		} else {
+			more, err = b.eachIn(ctx, s, &position, do)
 		}
-		for _, k := range messages {
-			s, err := b.load1(ctx, subject, k)
-			if errors.Is(err, errNone) {
-				return errPurged
-			}
-			if err != nil {
-				return err
-			}
-			if more, err := pass(s, do); err != nil || !more {
-				return err
-			}
-			position = k.position
+		if errors.Is(err, errNone) && b.gone(id, position+1) {
+			continue // it has just been moved, or archived
+		}
+		if errors.Is(err, errNone) {
+			err = unavailable(errMissing)
+		}
+		if err != nil || !more {
+			return err
 		}
 	}
 }
 
-// stretchBehind returns where the next messages of a job in the log lie; ok false:
-// the job is not there.
-func (b *Broker) stretchBehind(id job.ID, position uint64) (messages []kept, subject string, ok bool) {
+// eachIn passes on the messages of s and takes position along.
+func (b *Broker) eachIn(ctx context.Context, s stretch, position *uint64, do func(uint64, *frame) bool) (more bool, err error) {
+	for _, k := range s.messages {
+		m, err := b.load1(ctx, s.subject, k)
+		if err != nil {
+			return false, err
+		}
+		if more, err := pass(m, do); err != nil || !more {
+			return false, err
+		}
+		*position = k.position
+	}
+	return true, nil
+}
+
+// eachMoved passes on the messages that s's part record has, and takes position
+// behind it.
+func (b *Broker) eachMoved(ctx context.Context, s stretch, position *uint64, do func(uint64, *frame) bool) (more bool, err error) {
+	a, err := b.partRecord(ctx, s.subject, s.moved)
+	if err != nil {
+		return false, err
+	}
+	more, err = b.eachPacked(ctx, s.subject, a, *position, do)
+	*position = s.moved
+	return more, err
+}
+
+// gone reports whether the log no longer has what it had at position of a job.
+func (b *Broker) gone(id job.ID, position uint64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.jobs[id]
-	if e == nil || !e.job.Exists() {
-		return nil, "", false
+	return e == nil || e.floor > position
+}
+
+// stretchBehind returns the next stretch of a job in the log; errPurged: the job is
+// not there.
+func (b *Broker) stretchBehind(id job.ID, position uint64) (stretch, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.jobs[id]
+	switch {
+	case e != nil && e.damaged != nil:
+		return stretch{}, unavailable(e.damaged)
+	case e == nil || !e.job.Exists():
+		return stretch{}, errPurged
+	case position < e.moved:
+		return stretch{subject: e.subject, moved: e.moved}, nil
 	}
 	i, _ := slices.BinarySearchFunc(e.messages, position+1, func(k kept, p uint64) int { return cmp.Compare(k.position, p) })
-	end := min(i+stretch, len(e.messages))
-	return slices.Clone(e.messages[i:end]), e.subject, true
+	end := min(i+maxStretch, len(e.messages))
+	return stretch{subject: e.subject, messages: slices.Clone(e.messages[i:end])}, nil
 }
 
 func (b *Broker) eachArchived(ctx context.Context, id job.ID, position uint64, do func(uint64, *frame) bool) error {
@@ -89,24 +138,28 @@ func (b *Broker) eachArchived(ctx context.Context, id job.ID, position uint64, d
 	if err != nil {
 		return err
 	}
-	subject := subjectOf(a.Job.Kind, id)
+	_, err = b.eachPacked(ctx, subjectOf(a.Job.Kind, id), a, position, do)
+	return err
+}
+
+// eachPacked passes on the messages of a that lie behind position.
+func (b *Broker) eachPacked(ctx context.Context, subject string, a *archive, position uint64, do func(uint64, *frame) bool) (more bool, err error) {
 	if len(a.Parts) == 0 {
-		_, err := passPack(subject, a.pack, position, do)
-		return err
+		return passPack(subject, a.pack, position, do)
 	}
-	for n := range a.Parts {
+	for n, part := range a.Parts {
 		if n+1 < len(a.Parts) && a.Parts[n+1].Position <= position {
 			continue
 		}
-		body, err := b.store.archived(ctx, string(id)+"."+strconv.Itoa(n))
+		body, err := b.store.archived(ctx, partName(string(a.Job.ID), part.N))
 		if err != nil {
-			return unavailable(fmt.Errorf("part %d of job %s: %w", n, id, err))
+			return false, unavailable(fmt.Errorf("part %d of job %s: %w", part.N, a.Job.ID, err))
 		}
 		if more, err := passPack(subject, body, position, do); err != nil || !more {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 func passPack(subject string, body []byte, position uint64, do func(uint64, *frame) bool) (more bool, err error) {

@@ -27,12 +27,15 @@ type store interface {
 	// purge removes all messages below position.
 	purge(ctx context.Context, below uint64) error
 
-	// put keeps data under name in the archive for ttl, in place of what was there.
+	// put keeps data under name in the archive for ttl, in place of what was there; ttl
+	// 0: for ever.
 	put(ctx context.Context, name string, data []byte, ttl time.Duration) error
 	// archived returns what put kept under name; errNone.
 	archived(ctx context.Context, name string) ([]byte, error)
 	// scanArchive calls each with all entries whose name has no dot.
 	scanArchive(ctx context.Context, each func(stored)) error
+	// parts returns the names of all others.
+	parts(ctx context.Context) (names []string, err error)
 
 	// setting returns a small value that outlives the process; errNone.
 	setting(ctx context.Context, key string) ([]byte, error)

@@ -81,7 +81,7 @@ func (b *Broker) entry(kind string, id job.ID, owner string) *entry {
 	defer b.mu.Unlock()
 	e := b.jobs[id]
 	if e == nil {
-		e = &entry{subject: subjectOf(kind, id), floor: b.head + 1, job: job.Job{ID: id, Kind: kind, Owner: owner}}
+		e = &entry{subject: subjectOf(kind, id), floor: b.head + 1, behind: b.written, job: job.Job{ID: id, Kind: kind, Owner: owner}}
 		b.jobs[id] = e
 	}
 	return e
@@ -123,9 +123,10 @@ func (b *Broker) live(id job.ID) *entry {
 // Job returns a job as it stands, or job.ErrNotFound.
 func (b *Broker) Job(ctx context.Context, id job.ID) (job.Job, error) {
 	b.mu.Lock()
-	if e := b.jobs[id]; e != nil && e.job.Exists() {
+	e := b.jobs[id]
+	if e != nil && (e.job.Exists() || e.damaged != nil) {
 		defer b.mu.Unlock()
-		return e.job, nil
+		return e.job, unavailable(e.damaged)
 	}
 	b.mu.Unlock()
 	a, err := b.fetch(ctx, id)

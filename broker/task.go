@@ -43,7 +43,7 @@ func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
 	if e == nil {
 		return nil, job.ErrLeaseLost
 	}
-	input, err := b.input(ctx, e)
+	input, err := b.input(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -69,19 +69,12 @@ func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
 
 // input reads the job's input back: while jobs wait, nobody holds their inputs in
 // memory.
-func (b *Broker) input(ctx context.Context, e *entry) ([]byte, error) {
-	b.mu.Lock()
-	first := e.messages[0]
-	b.mu.Unlock()
-	s, err := b.load1(ctx, e.subject, first)
-	if err != nil {
-		return nil, err
-	}
-	m, err := decode(s.subject, s.data)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	return bytes.Clone(m.Attachment), nil // a handler may change its message
+func (b *Broker) input(ctx context.Context, id job.ID) (input []byte, err error) {
+	err = b.each(ctx, id, 0, func(_ uint64, m *frame) bool {
+		input = bytes.Clone(m.Attachment) // a handler may change its message
+		return false
+	})
+	return input, err
 }
 
 // begin starts the life of a task that holds its lease.
