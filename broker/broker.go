@@ -128,12 +128,21 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	}
 	for _, k := range opt.Kinds {
 		k = k.WithDefaults()
-		k.MaxInput = min(k.MaxInput, int64(s.maxMessage()))
+		if most := int64(s.maxMessage()); k.MaxInput > most {
+			b.log.Warn("the store takes smaller messages than the kind takes inputs",
+				zap.String("kind", k.Name), zap.Int64("max_input", k.MaxInput), zap.Int64("now", most))
+			k.MaxInput = most
+		}
 		b.kinds[k.Name] = k
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
-	if b.epoch, err = beginEpoch(ctx, s); err != nil {
+	b.epoch, err = beginEpoch(ctx, s)
+	if errors.Is(err, errFull()) { // it serves what it has; that the epoch is the time must do
+		b.log.Warn("the store is full", zap.Error(err))
+		err = nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := b.load(ctx); err != nil {

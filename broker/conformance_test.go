@@ -51,13 +51,21 @@ func openWith(t *testing.T, opt broker.Options) *broker.Broker {
 // startServer starts a NATS server of its own on a free port of loopback.
 func startServer(t *testing.T) (url string) {
 	t.Helper()
-	srv, err := server.NewServer(&server.Options{
+	_, url = startServerWith(t, func(*server.Options) {})
+	return url
+}
+
+func startServerWith(t *testing.T, change func(*server.Options)) (srv *server.Server, url string) {
+	t.Helper()
+	opt := &server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 30, JetStreamMaxMemory: 1 << 20,
-	})
+	}
+	change(opt)
+	srv, err := server.NewServer(opt)
 	require.NoError(t, err)
 	srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
 	require.True(t, srv.ReadyForConnections(10*time.Second))
-	return srv.ClientURL()
+	return srv, srv.ClientURL()
 }

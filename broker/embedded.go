@@ -174,10 +174,53 @@ func openRemote(ctx context.Context, url string) (*jetStream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker %w", err) // without the URL: it may hold a password
 	}
-	s, err := newJetStream(ctx, nc, nil)
+	s, err := newRemote(ctx, nc)
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	return s, nil
+}
+
+func newRemote(ctx context.Context, nc *nats.Conn) (*jetStream, error) {
+	if err := beSole(ctx, nc); err != nil {
+		return nil, err
+	}
+	return newJetStream(ctx, nc, nil)
+}
+
+const (
+	// here is where the process that serves the jobs of an account answers whoever
+	// asks for it.
+	here = "millstream.here"
+	// hereTime is how long its answer may take: its handler has nothing to wait for.
+	hereTime = 500 * time.Millisecond
+)
+
+// errNotSole is the error of a store that a process serves already. Each of two would
+// take the other's running jobs for lost, and purge what the other had just stored.
+var errNotSole = errors.New("another process serves the jobs on this server")
+
+// beSole answers from now on that a process is here, unless another one does. Of two
+// that begin at once none may go on.
+func beSole(ctx context.Context, nc *nats.Conn) error {
+	self := nats.NewInbox()
+	_, err := nc.Subscribe(here, func(m *nats.Msg) {
+		if m.Reply != "" && string(m.Data) != self {
+			_ = m.Respond(nil)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, hereTime)
+	defer cancel()
+	_, err = nc.RequestWithContext(ctx, here, []byte(self))
+	switch {
+	case err == nil:
+		return errNotSole
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders):
+		return nil // nobody but ourselves was asked
+	}
+	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -244,132 +246,6 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// crash is a store that dies at its n-th call, before or after the call was done.
-type crash struct {
-	store
-	mu    sync.Mutex
-	left  int
-	after bool
-}
-
-// step reports whether the call is done, and whether its caller hears of it.
-func (c *crash) step() (do, tell bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.left--
-	return c.left > 0 || c.left == 0 && c.after, c.left > 0
-}
-
-func (c *crash) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
-	do, tell := c.step()
-	switch {
-	case tell:
-		c.store.publish(subject, fence, data, done)
-		return
-	case do:
-		c.store.publish(subject, fence, data, func(uint64, error) {})
-	}
-	go done(0, errClosed)
-}
-
-func (c *crash) put(ctx context.Context, name string, data []byte, ttl time.Duration) error {
-	do, tell := c.step()
-	if !do {
-		return errClosed
-	}
-	if err := c.store.put(ctx, name, data, ttl); err != nil || tell {
-		return err
-	}
-	return errClosed
-}
-
-func (c *crash) purge(ctx context.Context, below uint64) error {
-	do, tell := c.step()
-	if !do {
-		return errClosed
-	}
-	if err := c.store.purge(ctx, below); err != nil || tell {
-		return err
-	}
-	return errClosed
-}
-
-// TestCrashAtEveryStep ends the process before and after each step of two jobs'
-// lives, one of them with an archive in parts, and starts another on the store.
-func TestCrashAtEveryStep(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for n := 1; ; n++ {
-			done := false
-			t.Run(fmt.Sprintf("step %d after %v", n, after), func(t *testing.T) { done = crashAt(t, n, after) })
-			if done {
-				break
-			}
-			require.Less(t, n, 100)
-		}
-	}
-}
-
-// crashAt reports whether all was done before the crash came.
-func crashAt(t *testing.T, n int, after bool) (finished bool) {
-	s := newShared(t)
-	c := &crash{store: s, left: n, after: after}
-	b := node(t, c)
-	large := make([]byte, partSize)
-	acked := map[job.ID]job.Status{}
-	for i := range 2 {
-		id := job.NewID()
-		if _, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind, Input: []byte("in")}); err != nil {
-			break
-		}
-		acked[id] = job.StatusQueued
-		task, err := b.claim(t.Context(), id)
-		if err != nil {
-			break
-		}
-		for range i * 2 {
-			_ = task.Attach(t.Context(), large)
-		}
-		if task.succeed(t.Context()) == nil {
-			acked[id] = job.StatusSucceeded
-		}
-		task.end()
-		b.archiveOver()
-	}
-	b.archiveOver()
-	b.purgeBehind()
-	c.mu.Lock()
-	finished = c.left > 0
-	c.mu.Unlock()
-	b.mu.Lock()
-	b.stop()
-	b.mu.Unlock()
-
-	next := node(t, s)
-	for id, status := range acked {
-		j, err := next.Job(t.Context(), id)
-		require.NoError(t, err)
-		if status == job.StatusSucceeded {
-			require.Equal(t, status, j.Status)
-		}
-		types := typesOf(t, next, id)
-		for i, typ := range types {
-			require.Equal(t, typ.Terminal(), i == len(types)-1 && j.Status.Over(), "%v", types)
-		}
-		if !j.Status.Over() {
-			task := claimFrom(t, next, id)
-			require.NoError(t, task.succeed(t.Context()))
-		}
-	}
-	next.archiveOver()
-	next.purgeBehind()
-	for id := range acked {
-		require.Eventually(t, func() bool { return next.Archived(id) }, 10*time.Second, time.Millisecond)
-		types := typesOf(t, next, id)
-		require.Equal(t, job.Succeeded, types[len(types)-1])
-	}
-	return finished
-}
-
 const (
 	timeToWait = 10 * time.Second
 	tick       = time.Millisecond
@@ -434,4 +310,49 @@ func TestWithdraw(t *testing.T) {
 	require.Zero(t, pending())
 	close(release)
 	require.Eventually(t, func() bool { return len(typesOf(t, b, task.Job.ID)) == 3 }, timeToWait, tick, "the one that was on its way is stored")
+}
+
+// What is small is stored, though it was to be joined with what is too large.
+func TestTooLargeHarmsOnlyItself(t *testing.T) {
+	h := &hook{store: newShared(t)}
+	b := node(t, h)
+	task := claimFrom(t, b, submitTo(t, b))
+	release := make(chan struct{})
+	h.onPublish = func(next func(func(uint64, error)), done func(uint64, error)) {
+		go func() { <-release; next(done) }()
+	}
+	var wg sync.WaitGroup
+	say := func(pending int, r job.Record, check func(error)) {
+		wg.Go(func() { check(task.Append(t.Context(), r)) })
+		require.Eventually(t, func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return task.e.inFlight && len(task.e.pending) == pending
+		}, timeToWait, tick)
+	}
+	stored := func(err error) { require.NoError(t, err) }
+	say(0, progress(), stored)
+	say(1, progress(), stored)
+	say(2, output(string(make([]byte, maxPayload/6))), func(err error) { require.ErrorIs(t, err, job.ErrTooLarge) }) // six bytes for each of them
+	say(3, progress(), stored)
+	close(release)
+	wg.Wait()
+	require.Equal(t, []job.Type{job.Queued, job.Running, job.Progress, job.Progress, job.Progress}, typesOf(t, b, task.Job.ID))
+}
+
+// A message of a live job that the store no longer has is damage, and not the same
+// as a job that never was.
+func TestMissingMessageIsTold(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	b := node(t, shared{m})
+	task := claimFrom(t, b, submitTo(t, b))
+	require.NoError(t, task.Append(t.Context(), output(strings.Repeat("x", 2*holdJob)))) // not held in memory
+	require.NoError(t, task.Append(t.Context(), progress()))
+	m.mu.Lock()
+	m.log = slices.Delete(m.log, 2, 3)
+	m.mu.Unlock()
+	_, err := b.History(t.Context(), task.Job.ID, job.Cursor{})
+	require.ErrorIs(t, err, errMissing)
+	require.NotErrorIs(t, err, job.ErrNotFound)
 }
