@@ -37,9 +37,7 @@ type archive struct {
 
 // part is a message of DONE with some of a large job's messages.
 type part struct {
-	N        int    `json:"n"`               // in its name
-	Position uint64 `json:"position"`        // of its first message
-	Lease    uint64 `json:"lease,omitempty"` // it has nothing but pieces of this attempt's result
+	Position uint64 `json:"position"` // of its first message
 }
 
 // partsOutlive is how much longer the parts of a job are kept than its head.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -96,10 +97,7 @@ func (b *Broker) archive(e *entry) error {
 // putAway writes the parts of a job that is over and then its head. Nobody changes
 // the entry any more.
 func (b *Broker) putAway(e *entry, ttl time.Duration) error {
-	p := packing{store: b.store, ctx: b.ctx, name: string(e.job.ID), ttl: ttl + partsOutlive}
-	if e.job.Result != nil {
-		p.lease = e.job.Result.Lease
-	}
+	p := packing{store: b.store, ctx: b.ctx, name: string(e.job.ID), ttl: ttl + partsOutlive, check: true}
 	if err := b.repack(&p, e); err != nil {
 		return err
 	}
@@ -108,10 +106,7 @@ func (b *Broker) putAway(e *entry, ttl time.Duration) error {
 	if a.Parts, a.pack, err = p.end(); err != nil {
 		return err
 	}
-	if err := b.store.put(b.ctx, string(e.job.ID), a.encode(), ttl); err != nil {
-		return err
-	}
-	return p.dismiss()
+	return b.store.put(b.ctx, string(e.job.ID), a.encode(), ttl)
 }
 
 // repack adds all that there is of a job to p: what was moved, and then what is
@@ -133,7 +128,7 @@ func (b *Broker) packMessages(p *packing, subject string, messages []kept) error
 	for _, k := range messages {
 		s, err := b.load1(p.ctx, subject, k)
 		if errors.Is(err, errNone) {
-			err = errDamaged // it is not purged before it is packed
+			err = errMissing // it is not purged before it is packed
 		}
 		if err == nil {
 			err = p.add(s)
@@ -151,29 +146,17 @@ type packing struct {
 	ctx   context.Context
 	name  string        // of the job
 	ttl   time.Duration // of the parts; 0: for ever
-	lease uint64        // whose pieces of a result are wanted
-	raw   bool          // the messages are damaged, and packed as they are
-	apart bool          // pieces of a result, which may come to be none, have parts of their own
+	check bool          // damaged messages are refused: the originals are all there is
 
-	parts   []part
-	unread  []part // were packed before, and nobody will read them
-	next    int    // number of the next part
-	made    int    // how many parts were cut
-	chunk   []stored
-	size    int
-	pieceOf uint64 // chunk has nothing but pieces of this attempt's result
+	parts []part
+	made  int // how many of them are new
+	chunk []stored
+	size  int
 }
 
 // begin starts with what was packed before.
 func (p *packing) begin(subject string, a *archive) error {
-	for _, part := range a.Parts {
-		p.next = part.N + 1
-		if part.Lease != 0 && part.Lease != p.lease && !p.raw {
-			p.unread = append(p.unread, part)
-			continue
-		}
-		p.parts = append(p.parts, part)
-	}
+	p.parts = slices.Clone(a.Parts)
 	if len(a.Parts) > 0 {
 		return p.keepParts()
 	}
@@ -194,8 +177,8 @@ func (p *packing) keepParts() error {
 	if p.ttl == 0 {
 		return nil // they are kept for ever
 	}
-	for _, part := range p.parts {
-		name := partName(p.name, part.N)
+	for n := range p.parts {
+		name := partName(p.name, n)
 		body, err := p.store.archived(p.ctx, name)
 		if errors.Is(err, errNone) {
 			err = errMissing
@@ -210,10 +193,10 @@ func (p *packing) keepParts() error {
 	return nil
 }
 
-// dismiss lets the parts expire that nobody will read.
+// dismiss lets the new parts expire: nobody will read them.
 func (p *packing) dismiss() error {
-	for _, part := range p.unread {
-		if err := p.store.put(p.ctx, partName(p.name, part.N), nil, time.Second); err != nil {
+	for n := range p.made {
+		if err := p.store.put(p.ctx, partName(p.name, len(p.parts)-1-n), nil, time.Second); err != nil {
 			return err
 		}
 	}
@@ -230,39 +213,25 @@ func parsePart(name string) (id job.ID, n int, ok bool) {
 	return job.ID(head), n, err == nil
 }
 
-// add adds a message, unless it is a piece of a result that is none.
 func (p *packing) add(s stored) error {
-	var pieceOf uint64
-	if !p.raw {
-		m, err := decode(s.subject, s.data)
-		if err != nil {
-			return err // the original is all there is: it is not purged
-		}
-		if m.piece() {
-			pieceOf = m.Lease
-		}
-		if m.piece() && m.Lease != p.lease {
-			return nil
+	if p.check {
+		if _, err := decode(s.subject, s.data); err != nil {
+			return err
 		}
 	}
-	if p.size > 0 && (p.size+len(s.data) > partSize || p.apart && pieceOf != p.pieceOf) {
+	if p.size > 0 && p.size+len(s.data) > partSize {
 		if err := p.cut(); err != nil {
 			return err
 		}
 	}
-	p.pieceOf = pieceOf
 	p.chunk, p.size = append(p.chunk, s), p.size+len(s.data)
 	return nil
 }
 
 // cut makes a part of what has come since the last one.
 func (p *packing) cut() error {
-	name, of := partName(p.name, p.next), p.pieceOf
-	if !p.apart {
-		of = 0 // all sorts of messages are in it
-	}
-	p.parts = append(p.parts, part{p.next, p.chunk[0].position, of})
-	p.next++
+	name := partName(p.name, len(p.parts))
+	p.parts = append(p.parts, part{p.chunk[0].position})
 	p.made++
 	body := pack(p.chunk)
 	p.chunk, p.size = nil, 0

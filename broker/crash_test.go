@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 	s := newShared(t)
 	c := &crash{store: s, left: n, after: after}
 	b := node(t, c)
-	large := make([]byte, partSize)
+	large := output(strings.Repeat("x", partSize))
 	acked := map[job.ID]job.Status{}
 	for i := range 2 {
 		id := job.NewID()
@@ -95,7 +96,7 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 			break
 		}
 		for range i * 2 {
-			_ = task.Attach(t.Context(), large)
+			_ = task.Append(t.Context(), large)
 		}
 		if task.succeed(t.Context()) == nil {
 			acked[id] = job.StatusSucceeded

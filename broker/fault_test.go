@@ -75,9 +75,7 @@ func claimFrom(t *testing.T, b *Broker, id job.ID) *Task {
 // typesOf returns the types of a job's events; it fails unless seq is dense.
 func typesOf(t *testing.T, b *Broker, id job.ID) (types []job.Type) {
 	t.Helper()
-	events, err := b.History(t.Context(), id, job.Cursor{})
-	require.NoError(t, err)
-	for i, e := range events {
+	for i, e := range allEvents(t, b, id) {
 		require.EqualValues(t, i+1, e.Seq)
 		types = append(types, e.Type)
 	}
@@ -257,7 +255,7 @@ func TestArchiveGoesOn(t *testing.T) {
 	t.Cleanup(m.close)
 	b := node(t, shared{m})
 	bad := claimFrom(t, b, submitTo(t, b))
-	require.NoError(t, bad.Attach(t.Context(), make([]byte, 2*holdJob))) // not held in memory
+	require.NoError(t, bad.Append(t.Context(), output(strings.Repeat("x", 2*holdJob)))) // not held in memory
 	m.mu.Lock()
 	m.log[len(m.log)-1].data = []byte("damaged")
 	m.mu.Unlock()

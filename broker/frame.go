@@ -26,19 +26,16 @@ type frame struct {
 	Kind       string
 	Owner      string
 	Epoch      uint32
-	Lease      uint64       // whose attachment it is; 0: the request's input
+	Lease      uint64       // whose last piece of a result the attachment is; 0: it is the request's input
 	Writer     string       // names this one publish, so that its author knows it again
 	First      uint64       // seq of the first record, or of the next if there is none
 	Records    []job.Record //
 	Attachment []byte
 }
 
-// piece reports whether the message is nothing but a piece of a result.
-func (m *frame) piece() bool { return len(m.Records) == 0 && m.Lease != 0 }
-
 // moved reports whether the message is a part record: its attachment is an archive
 // that has all before it.
-func (m *frame) moved() bool { return len(m.Records) == 0 && m.Lease == 0 }
+func (m *frame) moved() bool { return len(m.Records) == 0 }
 
 // errDamaged is the error of stored bytes that are not what was written.
 var errDamaged = errors.New("stored message is damaged")

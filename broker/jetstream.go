@@ -212,6 +212,10 @@ func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.
 	return s.written(ctx, err)
 }
 
+func (s *jetStream) remove(ctx context.Context, prefix string) error {
+	return unavailable(s.done.Purge(ctx, jetstream.WithPurgeSubject(donePrefix+prefix+".*")))
+}
+
 func (s *jetStream) parts(ctx context.Context) (names []string, err error) {
 	info, err := s.done.Info(ctx, jetstream.WithSubjectFilter(donePrefix+"*.*"))
 	if err != nil {
@@ -314,14 +318,19 @@ func (s *jetStream) close() {
 	}
 }
 
-// unavailable is the problem of a store that could not be asked.
+// errSilent is the problem of a store that could not be asked.
+var errSilent = func() *job.Problem {
+	p := job.Problemf("storage-unavailable", "the store does not answer")
+	p.Retryable = true
+	return p
+}()
+
+// unavailable is errSilent, and why.
 func unavailable(err error) error {
 	if err == nil {
 		return nil
 	}
-	p := job.Problemf("storage-unavailable", "the store does not answer")
-	p.Retryable = true
-	return fmt.Errorf("%w (%w)", p, err)
+	return fmt.Errorf("%w (%w)", errSilent, err)
 }
 
 // verdict turns the answer to a write into one of our errors.

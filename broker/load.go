@@ -17,14 +17,14 @@ import (
 // load folds the log and tells the folds of every job: of the finished ones from
 // the archive first, then of those in the log.
 func (b *Broker) load(ctx context.Context) error {
-	finished := map[job.ID][]part{}
+	finished := map[job.ID]int{} // and in how many parts
 	err := b.store.scanArchive(ctx, func(s stored) {
 		a, err := decodeArchive(s.subject, s.data)
 		if err != nil {
 			b.log.Error("damaged archive entry", zap.String("job", s.subject), zap.Error(err))
 			return
 		}
-		finished[a.Job.ID] = a.Parts
+		finished[a.Job.ID] = len(a.Parts)
 		b.loaded(&a.Job)
 	})
 	if err != nil {

@@ -26,7 +26,6 @@ type entry struct {
 	bytes    int64  // of its events
 	held     int64  // bytes of messages held here
 	owed     int64  // bytes that its archive may take
-	pieces   int64  // of those: of the result of the attempt that runs
 	pending  []*write
 	inFlight bool
 	still    chan struct{} // not nil: nothing is published until release; closed when nothing is in flight
@@ -66,7 +65,7 @@ func held(lease uint64, records ...job.Record) proposal {
 type write struct {
 	propose    proposal
 	attachment []byte
-	lease      uint64 // whose attachment it is
+	lease      uint64 // whose attachment it is; 0: the request's
 	done       chan error
 	dropped    func()  // called once, without a word to the Broker, if it comes not to be stored; may be nil
 	after      job.Job // once it is stored: the job as the message left it
@@ -297,7 +296,7 @@ func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
 		b.rebase(e, m, position)
 		return
 	}
-	b.room.stored(e, m, n)
+	b.room.stored(e, n)
 	if e.held+n <= holdJob && b.cached+n <= holdAll {
 		k.data = data
 		e.held += n

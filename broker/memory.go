@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -190,11 +191,21 @@ func (m *memory) scanArchive(_ context.Context, each func(stored)) error {
 	return nil
 }
 
+func (m *memory) remove(_ context.Context, prefix string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.archive, func(name string, _ entryTTL) bool {
+		rest, ok := strings.CutPrefix(name, prefix+".")
+		return ok && !strings.Contains(rest, ".")
+	})
+	return nil
+}
+
 func (m *memory) parts(context.Context) (names []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for name, e := range m.archive {
-		if strings.Contains(name, ".") && !e.over() {
+		if strings.Count(name, ".") == 1 && !e.over() {
 			names = append(names, name)
 		}
 	}

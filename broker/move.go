@@ -115,7 +115,7 @@ func (b *Broker) move(e *entry) error {
 	b.mu.Lock()
 	early := *e
 	b.mu.Unlock()
-	p := packing{store: b.store, ctx: b.ctx, name: string(early.job.ID), lease: early.job.Lease, raw: early.damaged != nil, apart: true}
+	p := packing{store: b.store, ctx: b.ctx, name: string(early.job.ID)}
 	if err := b.repack(&p, &early); err != nil {
 		return err
 	}
@@ -124,10 +124,8 @@ func (b *Broker) move(e *entry) error {
 	}
 	defer b.release(e)
 	if e.job.Status.Over() {
-		p.unread = p.parts[len(p.parts)-p.made:]
 		return p.dismiss() // it will be archived
 	}
-	p.lease = e.job.Lease
 	if err := b.packMessages(&p, e.subject, e.messages[len(early.messages):]); err != nil {
 		return err
 	}
@@ -204,7 +202,7 @@ func (b *Broker) rebase(e *entry, m *frame, position uint64) {
 	b.unhold(e)
 	b.room.owe(e, -e.owed)
 	b.room.owe(e, lastRecords+int64(len(m.Attachment)))
-	e.messages, e.pieces = nil, 0
+	e.messages = nil
 	e.moved, e.floor, e.behind = position, position, b.written
 }
 
@@ -242,16 +240,15 @@ func (b *Broker) partRecord(ctx context.Context, subject string, position uint64
 }
 
 // sweepParts lets those parts expire that nobody names: the process was killed before
-// it had stored who does. finished has the parts of the jobs that are over.
-func (b *Broker) sweepParts(ctx context.Context, finished map[job.ID][]part) error {
+// it had stored who does. finished has the number of parts of each job that is over.
+func (b *Broker) sweepParts(ctx context.Context, finished map[job.ID]int) error {
 	names, err := b.store.parts(ctx)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		id, n, ok := parsePart(name)
-		named := slices.ContainsFunc(finished[id], func(p part) bool { return p.N == n })
-		if _, live := b.jobs[id]; live || ok && named {
+		if _, live := b.jobs[id]; live || ok && n < finished[id] {
 			continue
 		}
 		if err := b.store.put(ctx, name, nil, time.Second); err != nil {

@@ -147,13 +147,13 @@ func (b *Broker) eachPacked(ctx context.Context, subject string, a *archive, pos
 	if len(a.Parts) == 0 {
 		return passPack(subject, a.pack, position, do)
 	}
-	for n, part := range a.Parts {
+	for n := range a.Parts {
 		if n+1 < len(a.Parts) && a.Parts[n+1].Position <= position {
 			continue
 		}
-		body, err := b.store.archived(ctx, partName(string(a.Job.ID), part.N))
+		body, err := b.store.archived(ctx, partName(string(a.Job.ID), n))
 		if err != nil {
-			return false, unavailable(fmt.Errorf("part %d of job %s: %w", part.N, a.Job.ID, err))
+			return false, unavailable(fmt.Errorf("part %d of job %s: %w", n, a.Job.ID, err))
 		}
 		if more, err := passPack(subject, body, position, do); err != nil || !more {
 			return false, err

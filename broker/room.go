@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/millstream/millstream/pkg/job"
 )
 
 // room says who may still write to the store. Every live job will be copied once,
@@ -41,18 +39,17 @@ const (
 	measureTime = 250 * time.Millisecond
 )
 
-// has reports whether n more bytes of a job, and their copy, fit into share of the
-// limit.
+// has reports whether n more bytes fit into share of the limit.
 func (r *room) has(n int64, share float64) bool {
 	limit := r.limit.Load()
-	taken := r.used.Load() + r.owed.Load() + 2*(r.inFlight.Load()+n)
+	taken := r.used.Load() + r.owed.Load() + 2*r.inFlight.Load() + n
 	return limit == 0 || float64(taken) <= share*float64(limit)
 }
 
 // forSubmit returns the error of a submit of n bytes for which there is no room.
 func (r *room) forSubmit(n int64) error {
 	switch {
-	case !r.has(n+lastRecords, submitShare):
+	case !r.has(2*n+lastRecords, submitShare): // it will be copied
 		return errFull()
 	case r.inFlight.Load()+n > maxInFlight:
 		return unavailable(errors.New("too much waits for its answer"))
@@ -60,8 +57,7 @@ func (r *room) forSubmit(n int64) error {
 	return nil
 }
 
-// forWork waits for room for n bytes that an attempt says, while ctx and the
-// attempt last.
+// forWork waits for room for n bytes, while ctx and the attempt that has them last.
 func (r *room) forWork(ctx, attempt context.Context, n int64) error {
 	if r.has(n, workShare) {
 		return nil
@@ -88,18 +84,11 @@ func (r *room) forWork(ctx, attempt context.Context, n int64) error {
 
 // stored counts a message of n bytes that e now has. b.mu is held, or nobody else
 // is there yet.
-func (r *room) stored(e *entry, m *frame, n int64) {
+func (r *room) stored(e *entry, n int64) {
 	if e.owed == 0 {
 		r.owe(e, lastRecords)
 	}
 	r.owe(e, n)
-	if m.piece() {
-		e.pieces += n
-	}
-	if s := e.job.Status; s != job.StatusRunning && s != job.StatusSucceeded { // the archive leaves them out
-		r.owe(e, -e.pieces)
-		e.pieces = 0
-	}
 }
 
 func (r *room) owe(e *entry, n int64) {

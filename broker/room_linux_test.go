@@ -46,7 +46,7 @@ func noise(n int) []byte {
 // bytes.
 func attach(t *testing.T, task *Task, n int) (said []byte, err error) {
 	for len(said) < n {
-		piece := noise(64 << 10)
+		piece := noise(job.PieceSize)
 		ctx, cancel := context.WithTimeout(t.Context(), 4*measureTime) // the wait for room is longer
 		err := task.Attach(ctx, piece)
 		cancel()
@@ -80,10 +80,11 @@ func TestStoreFilledByRunningJobs(t *testing.T) {
 
 	for _, task := range big {
 		require.NoError(t, task.fail(t.Context(), errFull()))
+		task.end()
 	}
-	fits.Succeed(Success{Record: job.Record{
-		Type: job.Succeeded, Data: job.MustData(map[string]any{}), Private: &job.Private{Result: &job.Result{Lease: fits.lease, Size: int64(len(result))}},
-	}})
+	last := noise(100)
+	result = append(result, last...)
+	fits.Succeed(attached(fits, result))
 	require.NoError(t, fits.succeed(t.Context()))
 	for _, task := range append(big, fits) {
 		eventually(t, "archived", func() bool { return b.Archived(task.Job.ID) })
@@ -147,8 +148,7 @@ func TestDiskFull(t *testing.T) {
 	for range 20 {
 		tasks = append(tasks, claimFrom(t, b, submitTo(t, b)))
 	}
-	said := noise(64 << 10)
-	require.NoError(t, tasks[0].Attach(t.Context(), said))
+	require.NoError(t, tasks[0].Attach(t.Context(), noise(job.PieceSize)))
 
 	free := fill(t, dir)
 	ended := make(chan error, len(tasks))

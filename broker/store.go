@@ -32,9 +32,12 @@ type store interface {
 	put(ctx context.Context, name string, data []byte, ttl time.Duration) error
 	// archived returns what put kept under name; errNone.
 	archived(ctx context.Context, name string) ([]byte, error)
+	// remove removes what the archive has under all names that are prefix and one
+	// token more.
+	remove(ctx context.Context, prefix string) error
 	// scanArchive calls each with all entries whose name has no dot.
 	scanArchive(ctx context.Context, each func(stored)) error
-	// parts returns the names of all others.
+	// parts returns the names that have one dot.
 	parts(ctx context.Context) (names []string, err error)
 
 	// setting returns a small value that outlives the process; errNone.

@@ -16,6 +16,9 @@ type Task struct {
 	e     *entry
 	lease uint64 // seq of its job.running
 
+	timeoutAt time.Time
+	pieces    int // of the result, that are stored
+
 	ctx    context.Context // ends on cancel, timeout, lost lease
 	cancel context.CancelCauseFunc
 
@@ -48,22 +51,21 @@ func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
 		return nil, err
 	}
 	t := &Task{b: b, e: e, Input: input}
-	var timeoutAt time.Time
 	err = b.append(ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
 		if j.Status != job.StatusQueued || j.Request == nil {
 			return nil, false
 		}
 		t.lease = j.Cursor.Seq + 1
-		timeoutAt = time.Now().Add(j.Request.Timeout).UTC().Truncate(time.Millisecond)
+		t.timeoutAt = time.Now().Add(j.Request.Timeout).UTC().Truncate(time.Millisecond)
 		return []job.Record{{
 			Type: job.Running, Attempt: j.Attempt, Private: &job.Private{Node: b.node},
-			Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: b.node, TimeoutAt: job.Time(timeoutAt)}),
+			Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: b.node, TimeoutAt: job.Time(t.timeoutAt)}),
 		}}, true
 	}})
 	if err != nil {
 		return nil, err
 	}
-	t.begin(timeoutAt)
+	t.begin()
 	return t, nil
 }
 
@@ -78,11 +80,11 @@ func (b *Broker) input(ctx context.Context, id job.ID) (input []byte, err error)
 }
 
 // begin starts the life of a task that holds its lease.
-func (t *Task) begin(timeoutAt time.Time) {
-	timeout := job.Problemf("attempt-timeout", "the attempt was not done by %s", job.Time(timeoutAt))
+func (t *Task) begin() {
+	timeout := job.Problemf("attempt-timeout", "the attempt was not done by %s", job.Time(t.timeoutAt))
 	timeout.Retryable = true
 	ctx, cancel := context.WithCancelCause(t.b.ctx)
-	timed, release := context.WithDeadlineCause(ctx, timeoutAt, timeout)
+	timed, release := context.WithDeadlineCause(ctx, t.timeoutAt, timeout)
 	t.ctx, t.cancel = timed, func(cause error) { cancel(cause); release() }
 	t.b.mu.Lock()
 	defer t.b.mu.Unlock()
@@ -111,18 +113,10 @@ func (t *Task) Append(ctx context.Context, records ...job.Record) error {
 	for i := range records {
 		n += len(records[i].Data)
 	}
-	if err := t.b.room.forWork(ctx, t.ctx, int64(n)); err != nil {
+	if err := t.b.room.forWork(ctx, t.ctx, 2*int64(n)); err != nil { // they will be copied
 		return err
 	}
 	return t.b.append(ctx, t.e, &write{propose: held(t.lease, records...)})
-}
-
-// Attach stores a piece of the attempt's result; see worker.Sink.
-func (t *Task) Attach(ctx context.Context, piece []byte) error {
-	if err := t.b.room.forWork(ctx, t.ctx, int64(len(piece))); err != nil {
-		return err
-	}
-	return t.b.append(ctx, t.e, &write{propose: held(t.lease), attachment: piece, lease: t.lease})
 }
 
 // Used returns how many events the job has and how many bytes their data takes.
@@ -143,7 +137,7 @@ func (t *Task) succeed(ctx context.Context) error {
 	}
 	w := &write{propose: held(t.lease, s.Record)}
 	if len(s.Piece) > 0 {
-		if err := t.b.room.forWork(ctx, t.ctx, int64(len(s.Piece))); errors.Is(err, errFull()) {
+		if err := t.b.room.forWork(ctx, t.ctx, 2*int64(len(s.Piece))); errors.Is(err, errFull()) {
 			return t.fail(ctx, err)
 		}
 		w.attachment, w.lease = s.Piece, t.lease
@@ -184,9 +178,13 @@ func (t *Task) back(ctx context.Context) error {
 func (t *Task) end() {
 	t.cancel(context.Canceled)
 	t.b.mu.Lock()
-	defer t.b.mu.Unlock()
 	if t.e.task == t {
 		t.e.task = nil
+	}
+	stands := t.e.job.Result != nil && t.e.job.Result.Lease == t.lease
+	t.b.mu.Unlock()
+	if t.pieces > 0 && !stands {
+		t.removePieces()
 	}
 }
 

@@ -148,7 +148,7 @@ func testCursors(t *testing.T, s Store) {
 	}
 	require.NoError(t, task.Append(t.Context(), job.Record{Type: job.Progress}, job.Record{Type: job.Progress}))
 	check("running")
-	require.NoError(t, task.Attach(t.Context(), []byte("a piece of the result")))
+	require.NoError(t, task.Attach(t.Context(), make([]byte, job.PieceSize)))
 	j, err := r.Job(t.Context(), id)
 	require.NoError(t, err)
 	require.Empty(t, r.history(id, j.Cursor), "the job's cursor is that of its last event")
@@ -179,7 +179,7 @@ func testOldHolder(t *testing.T, s Store) {
 	now, m := next()
 	require.Equal(t, old.Job.Attempt, now.Job.Attempt, "handing back costs no attempt")
 	require.ErrorIs(t, old.Append(t.Context(), job.Record{Type: job.Progress}), job.ErrLeaseLost)
-	require.ErrorIs(t, old.Attach(t.Context(), []byte("x")), job.ErrLeaseLost)
+	require.ErrorIs(t, old.Attach(t.Context(), make([]byte, job.PieceSize)), job.ErrLeaseLost)
 	require.NoError(t, now.Append(t.Context(), job.Record{Type: job.Progress}))
 	m.Ack()
 	r.await(id, over)
@@ -260,12 +260,13 @@ func testResult(t *testing.T, s Store) {
 	next, stop := r.attempts()
 	defer stop()
 	task, m := next() // an attempt that leaves pieces and fails
-	require.NoError(t, task.Attach(t.Context(), []byte("of the first attempt")))
+	require.NoError(t, task.Attach(t.Context(), make([]byte, job.PieceSize)))
 	m.Nack()
 	task, m = next()
+	require.Error(t, task.Attach(t.Context(), []byte("less than a piece")))
 	want := make([]byte, 3<<20)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(want)
-	const piece = 300_000
+	const piece = job.PieceSize
 	rest := want
 	for ; len(rest) > piece; rest = rest[piece:] {
 		require.NoError(t, task.Attach(t.Context(), rest[:piece]))

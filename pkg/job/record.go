@@ -28,13 +28,18 @@ type Private struct {
 	Result  *Result  `json:"result,omitempty"`  // on job.succeeded: where the result's bytes are
 }
 
-// Result describes a job's result and says where in its log the bytes are.
+// PieceSize is how the bytes of a large result are cut: all pieces but the last have
+// this size, half of what a NATS server accepts by default.
+const PieceSize = 512 << 10
+
+// Result describes a job's result and says where the bytes are: those of the last
+// piece are beside the job's last record, the others are stored by themselves.
 type Result struct {
 	Type      string `json:"type"`                // media type
 	Size      int64  `json:"size"`                // bytes
 	SHA256    string `json:"sha256"`              // of the bytes, in hex
 	Lease     uint64 `json:"lease"`               // seq of the job.running that produced it
-	Output    bool   `json:"output,omitempty"`    // the bytes are the attempt's job.output chunks, not its attachments
+	Output    bool   `json:"output,omitempty"`    // the bytes are the attempt's job.output chunks, not pieces
 	Truncated bool   `json:"truncated,omitempty"` // the output passed the limit and was cut
 }
 

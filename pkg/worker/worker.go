@@ -16,17 +16,16 @@ type Sink interface {
 	// Append stores records behind the job's others, in one message. Seq, Attempt
 	// and Time are filled in by the sink.
 	Append(ctx context.Context, recs ...job.Record) error
-	// Attach stores a piece of the result, at most MaxPiece bytes, beside the
-	// records.
+	// Attach stores a piece of the result, MaxPiece bytes, beside the records. The
+	// last piece, of any size, goes with the Outcome.
 	Attach(ctx context.Context, piece []byte) error
 	// Used returns how many events the job has and how many bytes they take, all
 	// attempts together.
 	Used() (events int, bytes int64)
 }
 
-// MaxPiece is the size of the largest piece of a result that one message takes:
-// half of what a NATS server accepts by default.
-const MaxPiece = 512 << 10
+// MaxPiece is the size of all pieces of a result but the last, which is no larger.
+const MaxPiece = job.PieceSize
 
 // Attempt is a claimed job on its way through a worker.
 type Attempt struct {
