@@ -204,12 +204,28 @@ func (s *jetStream) purge(ctx context.Context, below uint64) error {
 }
 
 func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.Duration) error {
+	_, err := s.place(ctx, name, data, ttl)
+	return err
+}
+
+func (s *jetStream) place(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
 	var opts []jetstream.PublishOpt
 	if ttl > 0 {
 		opts = append(opts, jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second))) // the server counts in whole seconds
 	}
-	_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data}, opts...)
-	return s.written(ctx, err)
+	ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data}, opts...)
+	if err != nil {
+		return 0, s.written(ctx, err)
+	}
+	return ack.Sequence, nil
+}
+
+func (s *jetStream) placed(ctx context.Context, name string, place uint64) ([]byte, error) {
+	m, err := s.read(s.done.GetMsg(ctx, place))
+	if err == nil && m.subject != donePrefix+name {
+		err = errNone
+	}
+	return m.data, err
 }
 
 func (s *jetStream) remove(ctx context.Context, prefix string) error {

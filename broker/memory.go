@@ -153,6 +153,12 @@ func (m *memory) put(_ context.Context, name string, data []byte, ttl time.Durat
 
 func (e entryTTL) over() bool { return !e.end.IsZero() && time.Now().After(e.end) }
 
+func (m *memory) place(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+	return 0, m.put(ctx, name, data, ttl)
+}
+
+func (m *memory) placed(context.Context, string, uint64) ([]byte, error) { return nil, errNone }
+
 // forget drops a few entries whose time is over, so that they do not pile up.
 func (m *memory) forget() {
 	tried := 0

@@ -54,30 +54,31 @@ func (t *Task) Attach(ctx context.Context, piece []byte) error {
 	if err := t.b.room.forWork(ctx, t.ctx, size); err != nil {
 		return err
 	}
-	name := pieceName(t.Job.ID, t.lease, int64(t.pieces))
+	name := pieceName(t.Job.ID, t.lease, int64(len(t.pieces)))
 	body := append(pieceSum(name, piece), piece...)
-	if err := t.putPiece(ctx, name, body); err != nil {
+	place, err := t.putPiece(ctx, name, body)
+	if err != nil {
 		return err
 	}
 	t.b.room.used.Add(size)
-	t.pieces++
+	t.pieces = append(t.pieces, place)
 	return nil
 }
 
 // putPiece stores a piece, again and again while the store does not answer: twice
 // is once.
-func (t *Task) putPiece(ctx context.Context, name string, body []byte) error {
+func (t *Task) putPiece(ctx context.Context, name string, body []byte) (uint64, error) {
 	for {
-		err := t.b.store.put(ctx, name, body, t.pieceTime())
+		place, err := t.b.store.place(ctx, name, body, t.pieceTime())
 		if !errors.Is(err, errSilent) {
-			return err
+			return place, err
 		}
 		select {
 		case <-time.After(answerTime / 4):
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return 0, context.Cause(ctx)
 		case <-t.ctx.Done():
-			return context.Cause(t.ctx)
+			return 0, context.Cause(t.ctx)
 		}
 	}
 }
@@ -202,7 +203,13 @@ func (s *pieces) at(ctx context.Context, offset int64) ([]byte, int64, error) {
 
 func (s *pieces) piece(ctx context.Context, n int64) ([]byte, error) {
 	name := pieceName(s.id, s.of.Lease, n)
-	body, err := s.b.store.archived(ctx, name)
+	body, err := []byte(nil), errNone
+	if n < int64(len(s.of.Pieces)) {
+		body, err = s.b.store.placed(ctx, name, s.of.Pieces[n])
+	}
+	if errors.Is(err, errNone) { // a repeated write came late and took its place
+		body, err = s.b.store.archived(ctx, name)
+	}
 	switch {
 	case errors.Is(err, errNone):
 		return nil, unavailable(errMissing)

@@ -17,7 +17,7 @@ type Task struct {
 	lease uint64 // seq of its job.running
 
 	timeoutAt time.Time
-	pieces    int // of the result, that are stored
+	pieces    []uint64 // of the result, that are stored: their places
 
 	ctx    context.Context // ends on cancel, timeout, lost lease
 	cancel context.CancelCauseFunc
@@ -135,6 +135,9 @@ func (t *Task) succeed(ctx context.Context) error {
 	if s == nil { // a Watermill handler that knows of no Task
 		s = &Success{Record: job.Record{Type: job.Succeeded, Data: job.MustData(map[string]any{"result": nil}), Private: &job.Private{Result: emptyResult(t.lease)}}}
 	}
+	if p := s.Record.Private; p != nil && p.Result != nil {
+		p.Result.Pieces = t.pieces
+	}
 	w := &write{propose: held(t.lease, s.Record)}
 	if len(s.Piece) > 0 {
 		if err := t.b.room.forWork(ctx, t.ctx, 2*int64(len(s.Piece))); errors.Is(err, errFull()) {
@@ -183,7 +186,7 @@ func (t *Task) end() {
 	}
 	stands := t.e.job.Result != nil && t.e.job.Result.Lease == t.lease
 	t.b.mu.Unlock()
-	if t.pieces > 0 && !stands {
+	if len(t.pieces) > 0 && !stands {
 		t.removePieces()
 	}
 }

@@ -35,12 +35,13 @@ const PieceSize = 512 << 10
 // Result describes a job's result and says where the bytes are: those of the last
 // piece are beside the job's last record, the others are stored by themselves.
 type Result struct {
-	Type      string `json:"type"`                // media type
-	Size      int64  `json:"size"`                // bytes
-	SHA256    string `json:"sha256"`              // of the bytes, in hex
-	Lease     uint64 `json:"lease"`               // seq of the job.running that produced it
-	Output    bool   `json:"output,omitempty"`    // the bytes are the attempt's job.output chunks, not pieces
-	Truncated bool   `json:"truncated,omitempty"` // the output passed the limit and was cut
+	Type      string   `json:"type"`                // media type
+	Size      int64    `json:"size"`                // bytes
+	SHA256    string   `json:"sha256"`              // of the bytes, in hex
+	Lease     uint64   `json:"lease"`               // seq of the job.running that produced it
+	Output    bool     `json:"output,omitempty"`    // the bytes are the attempt's job.output chunks, not pieces
+	Pieces    []uint64 `json:"pieces,omitempty"`    // where the store has them
+	Truncated bool     `json:"truncated,omitempty"` // the output passed the limit and was cut
 }
 
 // MaxInline is the size up to which a JSON or text result stands in the job and
