@@ -41,6 +41,52 @@ func TestResult(t *testing.T) {
 	})
 }
 
+// What a range means does not hang on whether its numbers fit ours.
+func TestResultRanges(t *testing.T) {
+	const large = "99999999999999999999"
+	for ask, want := range map[string]string{
+		"bytes=2-5":                              "2345",
+		"BYTES=2-5":                              "2345",
+		"bytes=2-" + large:                       "23456789",
+		"bytes=2-000000000000000000000000000005": "2345",
+		"bytes=-" + large:                        "0123456789",
+		"bytes= 8-" + large + " ,":               "89",
+		"bytes=-2":                               "89",
+		"bytes=" + large + "-":                   "",
+		"bytes=" + large + "-" + large:           "",
+		"bytes=-0":                               "",
+		"bytes=- 00":                             "",
+		"bytes=-":                                "",
+		"bytes=5-2":                              "",
+		"bytes=a-b":                              "",
+		"bytes=0-1" + strings.Repeat(",3-3", 16): "0123456789", // so many reads of the store for so little
+	} {
+		t.Run(ask, func(t *testing.T) {
+			serve(t, func(t *testing.T, s *service) {
+				id := s.submit()
+				s.begin(id)
+				s.succeedWith(id, "text/plain", []byte("0123456789"))
+				a := s.get(pathOf(id, "/result"), "Range", ask)
+				switch want {
+				case "":
+					s.problem(a, 416, "range-not-satisfiable")
+					require.Equal(t, "bytes */10", a.Header.Get("Content-Range"))
+				case "0123456789":
+					require.Contains(t, []int{200, 206}, a.StatusCode)
+				default:
+					require.Equal(t, 206, a.StatusCode)
+				}
+				if want != "" {
+					require.Equal(t, want, a.body)
+				}
+				whole := s.do("HEAD", pathOf(id, "/result"), "", "Range", ask)
+				require.Equal(t, 200, whole.StatusCode, "a HEAD has no ranges")
+				require.EqualValues(t, 10, whole.ContentLength)
+			})
+		})
+	}
+}
+
 // A wait ends with the job, or with the wait.
 func TestResultWait(t *testing.T) {
 	for name, tc := range map[string]struct {
