@@ -23,7 +23,7 @@ func (a *API) events(c *gin.Context) error {
 	if strings.EqualFold(c.GetHeader("Upgrade"), "websocket") {
 		return job.Problemf("invalid-request", "WebSocket is not supported by this version; %s is.", sseType)
 	}
-	query := c.Request.URL.Query()
+	query := queryOf(c.Request)
 	format, err := formatOf(c.Request.Header, query)
 	if err != nil {
 		return err

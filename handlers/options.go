@@ -134,7 +134,11 @@ func (o *options) setHeader(h http.Header) error {
 		}
 	}
 	for _, name := range known {
-		for _, v := range h.Values(headerOf(name)) {
+		values := h.Values(headerOf(name))
+		if len(values) > 1 && name != "tags" {
+			return job.Problemf("invalid-request", "%s: is there twice", headerOf(name))
+		}
+		for _, v := range values {
 			if err := o.setText(name, v); err != nil {
 				return err
 			}

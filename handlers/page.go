@@ -50,7 +50,7 @@ func (a *API) page(c *gin.Context, j *job.Job, r reading, query url.Values) erro
 			prefer.wait, prefer.waits = 0, false // a page with what there is, never an error
 		}
 	}
-	p := &page{types: r.types, limit: limit, cursor: r.place.cursor.String()}
+	p := &page{types: r.types, limit: limit, cursor: r.place.cursor.String()} // or where a reset says
 	if err := a.fill(c.Request.Context(), p, j, r.place, prefer.wait); err != nil {
 		return err
 	}

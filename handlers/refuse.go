@@ -65,23 +65,34 @@ func (a *API) refuse(c *gin.Context, j *job.Job, r reading, err error) error {
 // the latest gets its snapshot, so that it can come back for what follows.
 func (s *session) turnAway(from place, err error) error {
 	s.header()
-	var b []byte
-	s.placeless = from.latest && !s.job.Exists()
-	if from.latest && s.job.Exists() {
+	s.placeless = (from.latest || from.bad) && !s.job.Exists()
+	switch {
+	case s.placeless:
+	case from.latest:
 		s.reset = reasonLatest
-		var failed error
-		if b, failed = s.appendReset(nil, nil, s.job.Cursor); failed != nil {
-			return failed
-		}
+	case from.bad:
+		s.reset = reasonCursor
 	}
-	return s.end(b, err)
+	return s.end(err)
 }
 
-// end sends b and tells the reader why the stream ends, and when to come back to
-// the event it is at. Why a store failed is logged and not told.
-func (s *session) end(b []byte, err error) error {
+// end tells the reader why the stream ends, and when to come back to the event it
+// is at: to another than it named, if it has to start over. Why a store failed is
+// logged and not told.
+func (s *session) end(err error) error {
 	if _, ours := problemOf(err); !ours {
 		s.api.Log.Error("stream ended", zap.String("job", string(s.job.ID)), zap.Error(err))
+	}
+	var b []byte
+	if s.reset != "" {
+		at := beginning(s.job)
+		if s.reset == reasonLatest {
+			at = s.job.Cursor
+		}
+		var failed error
+		if b, failed = s.appendReset(b, nil, at); failed != nil {
+			return failed
+		}
 	}
 	if !s.lines {
 		b = sse.AppendRetry(b, s.api.retry())
