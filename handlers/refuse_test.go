@@ -30,6 +30,7 @@ func TestTurnedAway(t *testing.T) {
 		"busy with history": {"Open", job.Problemf("rate-limited", "too many readers of old events"), "busy", 429, "rate-limited"},
 		"draining":          {"Open", job.ErrDraining, "drain", 503, "draining"},
 		"outage":            {"Open", outage, "outage", 503, "storage-unavailable"},
+		"lost":              {"Open", job.ErrNotFound, "outage", 503, "storage-unavailable"},
 		"a bug":             {"Open", errors.New("secret"), "outage", 500, "internal"},
 		"outage at once":    {"Job", outage, "outage", 503, "storage-unavailable"},
 		"a bug at once":     {"Job", errors.New("secret"), "outage", 500, "internal"},

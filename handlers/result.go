@@ -38,7 +38,7 @@ func (a *API) result(c *gin.Context) error {
 func (a *API) sendResult(c *gin.Context, j job.Job) error {
 	bytes, err := a.Store.Result(c.Request.Context(), j)
 	if err != nil {
-		return orNoJob(err)
+		return a.unlessLost(c.Request.Context(), j.ID, err)
 	}
 	defer bytes.Close()
 	private(c)
@@ -75,7 +75,7 @@ func (a *API) unread(c *gin.Context, id job.ID, r *watched) error {
 		for _, name := range []string{"Accept-Ranges", "Content-Range", "Last-Modified"} {
 			c.Writer.Header().Del(name)
 		}
-		return orNoJob(err)
+		return a.unlessLost(c.Request.Context(), id, err)
 	case c.Request.Context().Err() != nil:
 		return errReaderGone
 	}

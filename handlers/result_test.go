@@ -127,8 +127,8 @@ func TestResultUnreadable(t *testing.T) {
 		s.succeedWith(id, "text/plain", []byte(strings.Repeat("x", 10_000)))
 		s.fail("Result", job.Problemf("storage-unavailable", ""))
 		s.problem(s.get(pathOf(id, "/result")), 503, "storage-unavailable")
-		s.fail("Result", job.ErrNotFound)
-		s.problem(s.get(pathOf(id, "/result")), 404, "not-found")
+		s.fail("Result", job.ErrNotFound) // of a job that is there
+		s.problem(s.get(pathOf(id, "/result")), 503, "storage-unavailable")
 		s.fail("Result", nil)
 		s.fail("Read", fmt.Errorf("seek: %w", io.ErrClosedPipe))
 		s.problem(s.get(pathOf(id, "/result")), 500, "internal")

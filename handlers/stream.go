@@ -30,7 +30,7 @@ func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
 	defer cancel()
 	from, err := a.openAt(ctx, j, r.place)
 	if err != nil {
-		return a.refuse(c, j, r, orNoJob(err))
+		return a.refuse(c, j, r, a.unlessLost(ctx, j.ID, err))
 	}
 	defer from.Close()
 	return s.run(ctx, from)
