@@ -248,3 +248,17 @@ func TestLargeHeaders(t *testing.T) {
 		require.Equal(t, 200, s.get("/v1/kinds", "X-Large", strings.Repeat("x", maxHeaders/2)).StatusCode)
 	})
 }
+
+// A slash that is escaped is none: a proxy that passes some paths only reads it so.
+func TestEscapedSlash(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.forget()
+		for _, path := range []string{pathOf(id, "%2fevents"), pathOf(id, "%2Fresult"), "/v1%2Fkinds", "/problems%2finternal"} {
+			s.problem(s.get(path), 404, "not-found")
+		}
+		s.problem(s.post(pathOf(id, "%2fcancel"), ""), 404, "not-found")
+		require.Empty(t, s.called())
+		require.Equal(t, 200, s.get("/v1/%6binds/%72eport").StatusCode, "other escapes say the same as what they stand for")
+	})
+}

@@ -29,7 +29,10 @@ func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
 	ctx, cancel := whileValid(c)
 	defer cancel()
 	from, err := a.openAt(ctx, j, r.place)
-	if err != nil {
+	switch {
+	case err != nil && c.Request.Context().Err() != nil:
+		return err // who left before there was an answer needs none
+	case err != nil:
 		return a.refuse(c, j, r, a.unlessLost(ctx, j.ID, err))
 	}
 	defer from.Close()
