@@ -24,7 +24,7 @@ func (a *API) job(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	p, known := preferencesOf(c.Request.Header), c.GetHeader("If-None-Match")
+	p, known := preferencesOf(c.Request.Header), listOf(c.Request.Header, "If-None-Match")
 	body, err := encode(a.represent(&j))
 	if err == nil && p.waits && (known == "" || matches(known, etag(body))) {
 		j, p.waits = a.awaitChange(c, j, p.wait)

@@ -59,6 +59,7 @@ func TestConditional(t *testing.T) {
 				require.Equal(t, first.Header[name], a.Header[name], name)
 			}
 		}
+		require.Equal(t, 304, s.get(pathOf(id, ""), "If-None-Match", `"x"`, "If-None-Match", tag).StatusCode, "on two lines")
 		for _, list := range []string{"", `"x"`, strings.Trim(tag, `"`), `w/` + tag} {
 			require.Equal(t, 200, s.get(pathOf(id, ""), "If-None-Match", list).StatusCode, list)
 		}

@@ -11,25 +11,39 @@ import (
 // the store and some headers of its own (RFC 9110, 14.2 lets us send the whole).
 const maxRanges = 16
 
-// inBytes returns r with its Range as http.ServeContent understands it. One in another
-// unit than bytes, or of a HEAD, is ignored (RFC 9110, 14.2).
-func inBytes(r *http.Request) *http.Request {
-	ask := r.Header.Get("Range")
-	if ask == "" {
-		return r
-	}
+// forServeContent returns r as http.ServeContent understands it: which reads only the
+// first line of a list, and refuses ranges that are none to it.
+func forServeContent(r *http.Request) *http.Request {
 	r = r.Clone(r.Context())
-	unit, list, _ := strings.Cut(ask, "=")
-	ranges := strings.Split(list, ",")
-	if r.Method == http.MethodHead || !strings.EqualFold(unit, "bytes") || len(ranges) > maxRanges {
+	for _, name := range []string{"If-Match", "If-None-Match"} {
+		if list := listOf(r.Header, name); list != "" {
+			r.Header.Set(name, list)
+		}
+	}
+	if ask := r.Header.Get("Range"); ask != "" {
 		r.Header.Del("Range")
-		return r
+		if ranges, ok := rangesIn(ask); ok && r.Method != http.MethodHead { // a HEAD has none (RFC 9110, 14.2)
+			r.Header.Set("Range", "bytes="+ranges)
+		}
 	}
-	for i := range ranges {
-		ranges[i] = readable(ranges[i])
-	}
-	r.Header.Set("Range", "bytes="+strings.Join(ranges, ","))
 	return r
+}
+
+// listOf returns a header that is a list, on however many lines it came.
+func listOf(h http.Header, name string) string { return strings.Join(h.Values(name), ", ") }
+
+// rangesIn returns the ranges that a Range header asks for; ok is false if it is in
+// another unit than bytes, or asks for too many: then it is ignored (RFC 9110, 14.2).
+func rangesIn(ask string) (ranges string, ok bool) {
+	unit, list, _ := strings.Cut(ask, "=")
+	each := strings.Split(list, ",")
+	if !strings.EqualFold(unit, "bytes") || len(each) > maxRanges {
+		return "", false
+	}
+	for i := range each {
+		each[i] = readable(each[i])
+	}
+	return strings.Join(each, ","), true
 }
 
 // beyond is more bytes than a result has, in as many digits as surely fit an int64.

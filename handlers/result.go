@@ -50,7 +50,7 @@ func (a *API) sendResult(c *gin.Context, j job.Job) error {
 	c.Header("Content-Security-Policy", "sandbox") // a page that a worker wrote is not a page of ours
 	w := &partial{writer: newWriter(c)}
 	r := &watched{ReadSeekCloser: bytes, failed: make(chan error, 1)}
-	http.ServeContent(w, inBytes(c.Request), "", j.FinishedAt, r)
+	http.ServeContent(w, forServeContent(c.Request), "", j.FinishedAt, r)
 	if w.refusal != nil {
 		if j.Result != nil && errors.Is(w.refusal, errRange) {
 			c.Header("Content-Range", fmt.Sprintf("bytes */%d", j.Result.Size)) // also where http.ServeContent could not read the range

@@ -33,6 +33,8 @@ func TestResult(t *testing.T) {
 		require.Equal(t, "56789", part.body)
 		whole := s.get(pathOf(id, "/result"), "Range", "bytes=5-9", "If-Range", `"another"`)
 		require.Equal(t, 200, whole.StatusCode)
+		require.Equal(t, 304, s.get(pathOf(id, "/result"), "If-None-Match", `"x"`, "If-None-Match", a.Header.Get("ETag")).StatusCode, "on two lines")
+		require.Equal(t, 200, s.get(pathOf(id, "/result"), "If-Match", `"x"`, "If-Match", a.Header.Get("ETag")).StatusCode)
 		for _, unknown := range []string{"bits=0-1", "none", "items=99999999-"} {
 			whole = s.get(pathOf(id, "/result"), "Range", unknown)
 			require.Equal(t, 200, whole.StatusCode, unknown)
