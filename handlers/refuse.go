@@ -83,16 +83,9 @@ func (s *session) end(err error) error {
 	if _, ours := problemOf(err); !ours {
 		s.api.Log.Error("stream ended", zap.String("job", string(s.job.ID)), zap.Error(err))
 	}
-	var b []byte
-	if s.reset != "" {
-		at := beginning(s.job)
-		if s.reset == reasonLatest {
-			at = s.job.Cursor
-		}
-		var failed error
-		if b, failed = s.appendReset(b, nil, at); failed != nil {
-			return failed
-		}
+	b, failed := s.resetNow()
+	if failed != nil {
+		return failed
 	}
 	if !s.lines {
 		b = sse.AppendRetry(b, s.api.retry())
@@ -107,6 +100,18 @@ func (s *session) end(err error) error {
 		return err
 	}
 	return s.Flush()
+}
+
+// resetNow returns what tells the reader to start over, if it has to and has not been
+// told, before its first event is known.
+func (s *session) resetNow() ([]byte, error) {
+	switch s.reset {
+	case "":
+		return nil, nil
+	case reasonLatest:
+		return s.appendReset(nil, nil, s.job.Cursor)
+	}
+	return s.appendReset(nil, nil, beginning(s.job))
 }
 
 // endReason says in one word why a stream ends.

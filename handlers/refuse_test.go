@@ -126,6 +126,20 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// A stream that ends before the reader could be told to start over tells it so all the
+// same: its cursor is none to come back with.
+func TestEndsBeforeTheReset(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.fail("Next", job.Problemf("storage-unavailable", ""))
+		want := []string{"stream.reset 0", "stream.end 0"}
+		for _, cursor := range []string{"garbage", "7-7-7", "18446744073709551615-18446744073709551615-4294967295"} {
+			require.Equal(t, want, said(eventsOf(t, s.get(pathOf(id, "/events?after="+cursor)).body)))
+			require.Equal(t, want, said(linesOf(t, s.get(pathOf(id, "/events?format=ndjson&after="+cursor)).body)))
+		}
+	})
+}
+
 // wake gives the golden job an event, so that its readers ask for the next.
 func (s *service) wake() { s.begin(goldenJob) }
 
