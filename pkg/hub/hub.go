@@ -182,9 +182,20 @@ func (h *Hub) leave(l *live) {
 	}
 }
 
-// Close tells all readers, present and future, that the server stops: each gets
-// what there is and then job.ErrDraining.
+// Close tells all readers, present and future, that the server stops: each gets one
+// block of what there is and then job.ErrDraining. Who is far behind, or reads a job
+// that never falls silent, would else make a stop take all the time it has.
 func (h *Hub) Close() { h.quitOnce.Do(func() { close(h.quit) }) }
+
+// stops reports whether Close was called.
+func (h *Hub) stops() bool {
+	select {
+	case <-h.quit:
+		return true
+	default:
+		return false
+	}
+}
 
 // Readers returns how many readers are open.
 func (h *Hub) Readers() (n int) {
