@@ -118,8 +118,8 @@ func (s *Server) shut(ctx context.Context, server *http.Server) error {
 	return err
 }
 
-// farewell has each connection end with its next answer once the server stops, so that
-// none is closed while a request is on its way.
+// farewell has each connection end with its next answer once the server stops: one that
+// Shutdown has to close may have a request on its way.
 func (p *parts) farewell(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p.stopping.Load() {
