@@ -61,6 +61,15 @@ func (a *API) refuse(c *gin.Context, j *job.Job, r reading, err error) error {
 	return s.turnAway(r.place, err)
 }
 
+// refuseReading is refuse for a request whose job is not known; whoever asks for
+// something else than events gets the error.
+func (a *API) refuseReading(c *gin.Context, err error) error {
+	if r, ok := c.Get(asked); ok {
+		return a.refuse(c, &job.Job{ID: job.ID(c.Param("id"))}, r.(reading), err)
+	}
+	return err
+}
+
 // turnAway answers with a stream that ends before its first event. Who asked for
 // the latest gets its snapshot, so that it can come back for what follows.
 func (s *session) turnAway(from place, err error) error {
