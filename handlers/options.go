@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -188,8 +189,8 @@ func (o *options) check(k *kind) error {
 		return invalid("/tags", "must be at most %d", maxTags)
 	}
 	for i, tag := range o.tags {
-		if tag == "" || len(tag) > maxTag || strings.ContainsFunc(tag, unicode.IsControl) {
-			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes without control characters", maxTag)
+		if tag == "" || len(tag) > maxTag || !utf8.ValidString(tag) || strings.ContainsFunc(tag, unicode.IsControl) {
+			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes of UTF-8 without control characters", maxTag)
 		}
 	}
 	return nil

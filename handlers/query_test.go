@@ -38,6 +38,9 @@ func TestMalformedQueries(t *testing.T) {
 		require.Contains(t, s.problem(s.get(pathOf(id, "/events?limit=1&limit=2")), 400, "invalid-request").Detail, "limit")
 		s.problem(s.post("/v1/kinds/report/jobs", "1", "Millstream-Priority", "low", "Millstream-Priority", "high"), 400, "invalid-request")
 		require.Equal(t, 200, s.get(pathOf(id, "/events?types=a&types=b&_=1&_=2&&")).StatusCode, "of types there may be many, and of what nobody reads")
+		for _, query := range []string{"?tag=%ff", "?tags=a&tag=%e2%82", "?tag=a%00b"} {
+			require.Contains(t, s.problem(s.post("/v1/kinds/report/jobs"+query, "1"), 400, "invalid-request").Detail, "UTF-8")
+		}
 		for _, query := range []string{"?tag=a", "?priority=high", "?delay=1s"} {
 			s.problem(s.post("/v1/jobs"+query, `{"kind":"report","input":1}`), 400, "invalid-request")
 		}
