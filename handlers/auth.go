@@ -48,7 +48,7 @@ func (a *API) authenticated(c *gin.Context) error {
 // isAdmin reports whether the token is the admin key. In an address it is not
 // taken: addresses end up in logs and histories, and it lives for long.
 func (a *API) isAdmin(r *http.Request, token string) bool {
-	return a.Admin != nil && !r.URL.Query().Has("access_token") && a.Admin(token)
+	return a.Admin != nil && !queryOf(r).Has("access_token") && a.Admin(token)
 }
 
 // reads reports whether the request reads a job.
@@ -62,7 +62,7 @@ func reads(c *gin.Context) bool {
 func tokenOf(r *http.Request) (token string, sent bool, err error) {
 	scheme, inHeader, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	fromHeader := strings.EqualFold(scheme, "Bearer")
-	inQuery, fromQuery := r.URL.Query()["access_token"]
+	inQuery, fromQuery := queryOf(r)["access_token"]
 	switch {
 	case fromHeader && fromQuery:
 		return "", false, job.Problemf("invalid-request", "There are two tokens, in the header and in the address.")

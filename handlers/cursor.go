@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -20,41 +20,52 @@ const latest = "latest"
 type place struct {
 	cursor job.Cursor
 	latest bool
-	bad    bool // what it named is no cursor
+	bad    bool // what it named is no cursor: cursor is the start
 }
 
-// nowhere is the cursor of no event of any job: who comes back with it is told to
-// start over. It is the id of what is said to somebody whose own cursor was not
-// one, before anything else could be said.
-var nowhere = job.Cursor{Seq: math.MaxUint64}
+// maxNumber bounds the numbers of a cursor: seq is a JSON number too, and beyond
+// this many clients read another one than was written. No event comes near.
+const maxNumber = 1<<53 - 1
 
 // placeOf reads the request's cursor. The header wins, as EventSource repeats its
 // URL for ever; the other names of the query are those of its polyfills.
 func placeOf(h http.Header, q url.Values) place {
-	text := h.Get("Last-Event-ID")
-	if text == "" {
-		text = first(q, "after", "lastEventId", "last_event_id")
-		if text == latest {
+	named := given(h.Values("Last-Event-ID"))
+	if len(named) == 0 {
+		named = namedIn(q)
+		if len(named) == 1 && named[0] == latest {
 			return place{latest: true}
 		}
 	}
-	if text == "" {
+	if len(named) == 0 {
 		return place{}
 	}
-	c, err := job.ParseCursor(text)
-	if err != nil {
-		return place{bad: true, cursor: nowhere}
+	c, err := job.ParseCursor(named[0])
+	if err != nil || len(named) > 1 || c.Seq > maxNumber || c.Position > maxNumber {
+		return place{bad: true}
 	}
 	return place{cursor: c}
 }
 
-func first(q url.Values, names ...string) string {
-	for _, n := range names {
-		if v := q.Get(n); v != "" {
+// namedIn returns the cursors of the first name that has any.
+func namedIn(q url.Values) []string {
+	for _, name := range cursorNames {
+		if v := given(q[name]); len(v) > 0 {
 			return v
 		}
 	}
-	return ""
+	return nil
+}
+
+// given returns the different values that are not empty. Of two there is no saying
+// which one is meant.
+func given(values []string) (v []string) {
+	for _, text := range values {
+		if text != "" && !slices.Contains(v, text) {
+			v = append(v, text)
+		}
+	}
+	return v
 }
 
 // start is a reader at the place a request named.

@@ -23,16 +23,17 @@ func (a *API) events(c *gin.Context) error {
 	if strings.EqualFold(c.GetHeader("Upgrade"), "websocket") {
 		return job.Problemf("invalid-request", "WebSocket is not supported by this version; %s is.", sseType)
 	}
-	query := c.Request.URL.Query()
+	query := queryOf(c.Request)
 	format, err := formatOf(c.Request.Header, query)
 	if err != nil {
 		return err
 	}
 	r := reading{format: format, place: placeOf(c.Request.Header, query), types: typesOf(query)}
+	c.Set(asked, r)
 	j, err := a.lookup(c)
 	switch {
 	case err != nil:
-		return a.refuse(c, &job.Job{ID: job.ID(c.Param("id"))}, r, err)
+		return a.refuseReading(c, err)
 	case format == jsonType:
 		return a.page(c, &j, r, query)
 	case j.Status.Over() && r.place.cursor == j.Cursor:
@@ -48,6 +49,9 @@ type reading struct {
 	place  place
 	types  filter
 }
+
+// asked is where the reading that a request asks for is kept with it.
+const asked = "reading"
 
 // formatOf returns the media type to answer with. What accepts none of them gets
 // a stream: curl and EventSource polyfills say little.

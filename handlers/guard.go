@@ -66,6 +66,9 @@ func (a *API) guard(c *gin.Context) error {
 	if !a.knownHost(c.Request) {
 		return job.Problemf("wrong-host", "This server does not answer for %q; configure it as a host if it should.", c.Request.Host)
 	}
+	if strings.Contains(strings.ToLower(c.Request.URL.RawPath), "%2f") {
+		return noRoute(c) // Gin would take it for a slash, where a proxy that has its own rules for paths did not
+	}
 	if preflight, err := a.cors(c); preflight || err != nil {
 		return err
 	}

@@ -182,7 +182,11 @@ func TestPanic(t *testing.T) {
 		p := s.problem(s.get(pathOf(id, "?access_token=x")), 401, "unauthenticated")
 		require.NotEmpty(t, p.Detail)
 		s.problem(s.get(pathOf(id, "")), 500, "internal")
-		require.Equal(t, 1, s.logs.FilterMessage("panic").FilterField(zap.String("job", string(id))).Len())
+		s.problem(s.get(pathOf(id, "/events?format=ndjson")), 500, "internal")
+		a := s.get(pathOf(id, "/events"), "Last-Event-ID", "1-100-1")
+		require.Equal(t, 200, a.StatusCode, "an EventSource comes back")
+		require.Regexp(t, `^retry: \d+\nid: 1-100-1\nevent: stream.end\ndata: .*"reason":"outage"`, a.body)
+		require.Equal(t, 3, s.logs.FilterMessage("panic").FilterField(zap.String("job", string(id))).Len())
 		require.Zero(t, s.logs.FilterMessage("request failed").Len())
 		require.Equal(t, 200, s.get("/livez").StatusCode, "the server lives")
 
@@ -198,7 +202,7 @@ func TestPanic(t *testing.T) {
 		l.frame()
 		_, err := io.ReadAll(l.in)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		require.Equal(t, 2, s.logs.FilterMessage("panic").Len())
+		require.Equal(t, 4, s.logs.FilterMessage("panic").Len())
 	})
 }
 
@@ -246,5 +250,19 @@ func TestLargeHeaders(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {
 		s.problem(s.get("/v1/kinds", "X-Large", strings.Repeat("x", maxHeaders)), 431, "headers-too-large")
 		require.Equal(t, 200, s.get("/v1/kinds", "X-Large", strings.Repeat("x", maxHeaders/2)).StatusCode)
+	})
+}
+
+// A slash that is escaped is none: a proxy that passes some paths only reads it so.
+func TestEscapedSlash(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.forget()
+		for _, path := range []string{pathOf(id, "%2fevents"), pathOf(id, "%2Fresult"), "/v1%2Fkinds", "/problems%2finternal"} {
+			s.problem(s.get(path), 404, "not-found")
+		}
+		s.problem(s.post(pathOf(id, "%2fcancel"), ""), 404, "not-found")
+		require.Empty(t, s.called())
+		require.Equal(t, 200, s.get("/v1/%6binds/%72eport").StatusCode, "other escapes say the same as what they stand for")
 	})
 }

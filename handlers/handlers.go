@@ -2,7 +2,7 @@
 // the only place that knows status codes. It declares the few things it needs of
 // the others and is handed them.
 //
-//	request → logged (log.go) → guarded (guard.go) → authenticated (auth.go)
+//	request → logged (log.go) → guarded (guard.go) → wellFormed (query.go) → authenticated (auth.go)
 //	    POST a job    submit.go, raw.go → body.go → strict.go → options.go → schema.go
 //	                  → Log.Submit → 202, 200 (wait.go) or a stream
 //	    its events    events.go → cursor.go → stream.go or page.go
@@ -118,15 +118,15 @@ func (a *API) Routes(r gin.IRouter) {
 	get(r, "/readyz", a.handle(a.readyz))            // health.go
 	get(r, "/problems/:name", a.handle(problemPage)) // problems.go
 
-	v1 := r.Group("/v1", a.handle(a.authenticated))
-	v1.POST("/jobs", a.handle(a.submit))              // submit.go
-	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))     // raw.go
-	get(v1, "/jobs/:id", a.handle(a.job))             // job.go
-	get(v1, "/jobs/:id/events", a.handle(a.events))   // events.go
-	get(v1, "/jobs/:id/result", a.handle(a.result))   // result.go
-	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))   // cancel.go
-	get(v1, "/kinds", a.handle(a.listKinds))          // kinds.go
-	get(v1, "/kinds/:kind", a.handle(a.describeKind)) // kinds.go
+	v1 := r.Group("/v1", a.handle(wellFormed), a.handle(a.authenticated)) // query.go, auth.go
+	v1.POST("/jobs", a.handle(a.submit))                                  // submit.go
+	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                         // raw.go
+	get(v1, "/jobs/:id", a.handle(a.job))                                 // job.go
+	get(v1, "/jobs/:id/events", a.handle(a.events))                       // events.go
+	get(v1, "/jobs/:id/result", a.handle(a.result))                       // result.go
+	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))                       // cancel.go
+	get(v1, "/kinds", a.handle(a.listKinds))                              // kinds.go
+	get(v1, "/kinds/:kind", a.handle(a.describeKind))                     // kinds.go
 }
 
 // get registers a route that is read: with HEAD, which probes and link checkers

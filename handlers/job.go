@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -23,7 +24,7 @@ func (a *API) job(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	p, known := preferencesOf(c.Request.Header), c.GetHeader("If-None-Match")
+	p, known := preferencesOf(c.Request.Header), listOf(c.Request.Header, "If-None-Match")
 	body, err := encode(a.represent(&j))
 	if err == nil && p.waits && (known == "" || matches(known, etag(body))) {
 		j, p.waits = a.awaitChange(c, j, p.wait)
@@ -82,6 +83,20 @@ func (a *API) find(ctx context.Context, id job.ID) (job.Job, error) {
 		return job.Job{}, errNoJob
 	}
 	return j, nil
+}
+
+// unlessLost returns the error of reading a job that lookup has found. If it is still
+// there and the log knows nothing of it, some of what is stored was lost: its readers
+// must not take it for one that expired.
+func (a *API) unlessLost(ctx context.Context, id job.ID, err error) error {
+	if !errors.Is(err, job.ErrNotFound) {
+		return err
+	}
+	if _, gone := a.find(ctx, id); gone != nil {
+		return gone
+	}
+	a.Log.Error("stored events are missing", zap.String("job", string(id)), zap.Error(err))
+	return job.Problemf("storage-unavailable", "Some of what is stored of this job cannot be read.")
 }
 
 // orNoJob returns err, but every "not found" in the same words.

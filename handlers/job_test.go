@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -57,6 +59,7 @@ func TestConditional(t *testing.T) {
 				require.Equal(t, first.Header[name], a.Header[name], name)
 			}
 		}
+		require.Equal(t, 304, s.get(pathOf(id, ""), "If-None-Match", `"x"`, "If-None-Match", tag).StatusCode, "on two lines")
 		for _, list := range []string{"", `"x"`, strings.Trim(tag, `"`), `w/` + tag} {
 			require.Equal(t, 200, s.get(pathOf(id, ""), "If-None-Match", list).StatusCode, list)
 		}
@@ -245,4 +248,32 @@ func TestCancelRefused(t *testing.T) {
 		p := s.problem(s.post(pathOf(id, "/cancel"), `{}`), 404, "not-found")
 		require.Equal(t, errNoJob.Detail, p.Detail)
 	})
+}
+
+// fleeting has each job expire behind the first look at it.
+type fleeting struct {
+	Jobs
+	looks int
+}
+
+func (f *fleeting) Job(ctx context.Context, id job.ID) (job.Job, error) {
+	if f.looks++; f.looks%2 == 0 {
+		return job.Job{}, job.ErrNotFound
+	}
+	return f.Jobs.Job(ctx, id)
+}
+
+// A job that expires between two looks is gone; nothing of it is lost.
+func TestExpiresWhileRead(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.begin(id)
+		s.succeed(id, "1")
+		s.fail("Open", job.ErrNotFound)
+		s.fail("Result", job.ErrNotFound)
+		for _, path := range []string{"/events", "/events?format=ndjson", "/events?format=json", "/result"} {
+			s.problem(s.get(pathOf(id, path)), 404, "not-found")
+		}
+		require.Empty(t, s.logs.FilterLevelExact(zap.ErrorLevel).All())
+	}, func(a *API) { a.Jobs = &fleeting{Jobs: a.Jobs} })
 }

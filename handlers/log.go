@@ -43,7 +43,9 @@ func (a *API) recovered(c *gin.Context) {
 			panic(http.ErrAbortHandler)
 		}
 		c.Abort()
-		a.fail(c, job.Problemf("internal", ""))
+		if err := a.refuseReading(c, job.Problemf("internal", "")); err != nil {
+			a.fail(c, err)
+		}
 	}()
 	c.Next()
 }

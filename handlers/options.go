@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -134,7 +135,11 @@ func (o *options) setHeader(h http.Header) error {
 		}
 	}
 	for _, name := range known {
-		for _, v := range h.Values(headerOf(name)) {
+		values := h.Values(headerOf(name))
+		if len(values) > 1 && name != "tags" {
+			return job.Problemf("invalid-request", "%s: is there twice", headerOf(name))
+		}
+		for _, v := range values {
 			if err := o.setText(name, v); err != nil {
 				return err
 			}
@@ -184,8 +189,8 @@ func (o *options) check(k *kind) error {
 		return invalid("/tags", "must be at most %d", maxTags)
 	}
 	for i, tag := range o.tags {
-		if tag == "" || len(tag) > maxTag || strings.ContainsFunc(tag, unicode.IsControl) {
-			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes without control characters", maxTag)
+		if tag == "" || len(tag) > maxTag || !utf8.ValidString(tag) || strings.ContainsFunc(tag, unicode.IsControl) {
+			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes of UTF-8 without control characters", maxTag)
 		}
 	}
 	return nil

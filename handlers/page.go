@@ -50,9 +50,9 @@ func (a *API) page(c *gin.Context, j *job.Job, r reading, query url.Values) erro
 			prefer.wait, prefer.waits = 0, false // a page with what there is, never an error
 		}
 	}
-	p := &page{types: r.types, limit: limit, cursor: r.place.cursor.String()}
+	p := &page{types: r.types, limit: limit, cursor: r.place.cursor.String()} // or where a reset says
 	if err := a.fill(c.Request.Context(), p, j, r.place, prefer.wait); err != nil {
-		return err
+		return a.unlessLost(c.Request.Context(), j.ID, err)
 	}
 	prefer.applied(c, true)
 	private(c)
@@ -92,7 +92,7 @@ func pageWait(r *http.Request, q url.Values) (p preferences, err error) {
 func (a *API) fill(ctx context.Context, p *page, j *job.Job, at place, wait time.Duration) error {
 	from, err := a.openAt(ctx, j, at)
 	if err != nil {
-		return orNoJob(err)
+		return err
 	}
 	defer from.Close()
 	if from.reset == reasonLatest {

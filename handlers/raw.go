@@ -68,7 +68,7 @@ func rawRequest(c *gin.Context, k *kind) (*job.Request, error) {
 	if err := o.setHeader(c.Request.Header); err != nil {
 		return nil, err
 	}
-	if err := o.setQuery(c.Request.URL.Query()); err != nil {
+	if err := o.setQuery(queryOf(c.Request)); err != nil {
 		return nil, err
 	}
 	return o.request(k)

@@ -61,27 +61,40 @@ func (a *API) refuse(c *gin.Context, j *job.Job, r reading, err error) error {
 	return s.turnAway(r.place, err)
 }
 
+// refuseReading is refuse for a request whose job is not known; whoever asks for
+// something else than events gets the error.
+func (a *API) refuseReading(c *gin.Context, err error) error {
+	if r, ok := c.Get(asked); ok {
+		return a.refuse(c, &job.Job{ID: job.ID(c.Param("id"))}, r.(reading), err)
+	}
+	return err
+}
+
 // turnAway answers with a stream that ends before its first event. Who asked for
 // the latest gets its snapshot, so that it can come back for what follows.
 func (s *session) turnAway(from place, err error) error {
 	s.header()
-	var b []byte
-	s.placeless = from.latest && !s.job.Exists()
-	if from.latest && s.job.Exists() {
+	s.placeless = (from.latest || from.bad) && !s.job.Exists()
+	switch {
+	case s.placeless:
+	case from.latest:
 		s.reset = reasonLatest
-		var failed error
-		if b, failed = s.appendReset(nil, nil, s.job.Cursor); failed != nil {
-			return failed
-		}
+	case from.bad:
+		s.reset = reasonCursor
 	}
-	return s.end(b, err)
+	return s.end(err)
 }
 
-// end sends b and tells the reader why the stream ends, and when to come back to
-// the event it is at. Why a store failed is logged and not told.
-func (s *session) end(b []byte, err error) error {
+// end tells the reader why the stream ends, and when to come back to the event it
+// is at: to another than it named, if it has to start over. Why a store failed is
+// logged and not told.
+func (s *session) end(err error) error {
 	if _, ours := problemOf(err); !ours {
 		s.api.Log.Error("stream ended", zap.String("job", string(s.job.ID)), zap.Error(err))
+	}
+	b, failed := s.resetNow()
+	if failed != nil {
+		return failed
 	}
 	if !s.lines {
 		b = sse.AppendRetry(b, s.api.retry())
@@ -96,6 +109,18 @@ func (s *session) end(b []byte, err error) error {
 		return err
 	}
 	return s.Flush()
+}
+
+// resetNow returns what tells the reader to start over, if it has to and has not been
+// told, before its first event is known.
+func (s *session) resetNow() ([]byte, error) {
+	switch s.reset {
+	case "":
+		return nil, nil
+	case reasonLatest:
+		return s.appendReset(nil, nil, s.job.Cursor)
+	}
+	return s.appendReset(nil, nil, beginning(s.job))
 }
 
 // endReason says in one word why a stream ends.

@@ -30,6 +30,7 @@ func TestTurnedAway(t *testing.T) {
 		"busy with history": {"Open", job.Problemf("rate-limited", "too many readers of old events"), "busy", 429, "rate-limited"},
 		"draining":          {"Open", job.ErrDraining, "drain", 503, "draining"},
 		"outage":            {"Open", outage, "outage", 503, "storage-unavailable"},
+		"lost":              {"Open", job.ErrNotFound, "outage", 503, "storage-unavailable"},
 		"a bug":             {"Open", errors.New("secret"), "outage", 500, "internal"},
 		"outage at once":    {"Job", outage, "outage", 503, "storage-unavailable"},
 		"a bug at once":     {"Job", errors.New("secret"), "outage", 500, "internal"},
@@ -44,7 +45,7 @@ func TestTurnedAway(t *testing.T) {
 					}
 				}
 				s.fail(tc.call, tc.err)
-				for cursor, back := range map[string]string{"": "0-0-0", "1-100-1": "1-100-1", "7-7-7": "7-7-7", "garbage": nowhere.String()} {
+				for cursor, back := range map[string]string{"": "0-0-0", "1-100-1": "1-100-1", "7-7-7": "7-7-7"} {
 					a := s.get(pathOf(id, "/events"), "Last-Event-ID", cursor)
 					require.Equal(t, 200, a.StatusCode)
 					require.Equal(t, sseType, a.Header.Get("Content-Type"))
@@ -55,11 +56,18 @@ func TestTurnedAway(t *testing.T) {
 					require.True(t, 2000 <= ms && ms <= 60_000)
 					require.True(t, strings.HasSuffix(a.body, `"data":{"reason":"`+tc.reason+"\"}}\n\n"), a.body)
 				}
-				if tc.call == "Job" { // nobody knows what the latest is: the same question must come again
-					require.NotContains(t, s.get(pathOf(id, "/events?after=latest")).body, "\nid:")
-				} else {
-					events := eventsOf(t, s.get(pathOf(id, "/events?after=latest")).body)
-					require.Equal(t, []string{"stream.reset 2", "stream.end 2"}, said(events), "the snapshot, so that it comes back for what follows")
+				for cursor, want := range map[string][]string{
+					"latest":                   {"stream.reset 2", "stream.end 2"}, // so that it comes back for what follows
+					"garbage":                  {"stream.reset 0", "stream.end 0"}, // so that it comes back for all
+					"18446744073709551615-1-1": {"stream.reset 0", "stream.end 0"},
+				} {
+					a := s.get(pathOf(id, "/events?after="+cursor))
+					if tc.call == "Job" { // nobody knows the job: the same question must come again
+						require.NotContains(t, a.body, "\nid:")
+					} else {
+						require.Equal(t, want, said(eventsOf(t, a.body)), cursor)
+					}
+					require.NotContains(t, a.body, "18446744073709551615")
 				}
 				require.Equal(t, 200, s.do("HEAD", pathOf(id, "/events"), "").StatusCode)
 
@@ -116,6 +124,20 @@ func TestEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A stream that ends before the reader could be told to start over tells it so all the
+// same: its cursor is none to come back with.
+func TestEndsBeforeTheReset(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.fail("Next", job.Problemf("storage-unavailable", ""))
+		want := []string{"stream.reset 0", "stream.end 0"}
+		for _, cursor := range []string{"garbage", "7-7-7", "18446744073709551615-18446744073709551615-4294967295"} {
+			require.Equal(t, want, said(eventsOf(t, s.get(pathOf(id, "/events?after="+cursor)).body)))
+			require.Equal(t, want, said(linesOf(t, s.get(pathOf(id, "/events?format=ndjson&after="+cursor)).body)))
+		}
+	})
 }
 
 // wake gives the golden job an event, so that its readers ask for the next.

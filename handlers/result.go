@@ -1,10 +1,10 @@
 package handlers
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -38,7 +38,7 @@ func (a *API) result(c *gin.Context) error {
 func (a *API) sendResult(c *gin.Context, j job.Job) error {
 	bytes, err := a.Store.Result(c.Request.Context(), j)
 	if err != nil {
-		return orNoJob(err)
+		return a.unlessLost(c.Request.Context(), j.ID, err)
 	}
 	defer bytes.Close()
 	private(c)
@@ -50,22 +50,14 @@ func (a *API) sendResult(c *gin.Context, j job.Job) error {
 	c.Header("Content-Security-Policy", "sandbox") // a page that a worker wrote is not a page of ours
 	w := &partial{writer: newWriter(c)}
 	r := &watched{ReadSeekCloser: bytes, failed: make(chan error, 1)}
-	http.ServeContent(w, inBytes(c.Request), "", j.FinishedAt, r)
+	http.ServeContent(w, forServeContent(c.Request), "", j.FinishedAt, r)
 	if w.refusal != nil {
+		if j.Result != nil && errors.Is(w.refusal, errRange) {
+			c.Header("Content-Range", fmt.Sprintf("bytes */%d", j.Result.Size)) // also where http.ServeContent could not read the range
+		}
 		return w.refusal
 	}
 	return a.unread(c, j.ID, r)
-}
-
-// inBytes returns r without a Range in another unit than bytes: such a one is ignored
-// (RFC 9110, 14.2), where http.ServeContent would refuse it.
-func inBytes(r *http.Request) *http.Request {
-	if ask := r.Header.Get("Range"); ask == "" || strings.HasPrefix(ask, "bytes=") {
-		return r
-	}
-	r = r.Clone(r.Context())
-	r.Header.Del("Range")
-	return r
 }
 
 // unread is the end of an answer whose bytes could not all be read: a problem if
@@ -83,7 +75,7 @@ func (a *API) unread(c *gin.Context, id job.ID, r *watched) error {
 		for _, name := range []string{"Accept-Ranges", "Content-Range", "Last-Modified"} {
 			c.Writer.Header().Del(name)
 		}
-		return orNoJob(err)
+		return a.unlessLost(c.Request.Context(), id, err)
 	case c.Request.Context().Err() != nil:
 		return errReaderGone
 	}
@@ -110,6 +102,8 @@ func (r *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
+var errRange = job.Problemf("range-not-satisfiable", "")
+
 // partial lets http.ServeContent refuse a request in our words: what it says to
 // a range or a precondition becomes an error.
 type partial struct {
@@ -123,7 +117,7 @@ func (w *partial) WriteHeader(status int) {
 	case status < http.StatusBadRequest:
 		w.writer.WriteHeader(status)
 	case status == http.StatusRequestedRangeNotSatisfiable:
-		w.refusal = job.Problemf("range-not-satisfiable", "")
+		w.refusal = errRange
 	case status == http.StatusPreconditionFailed:
 		w.refusal = job.Problemf("precondition-failed", "")
 	default:

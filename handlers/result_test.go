@@ -33,12 +33,60 @@ func TestResult(t *testing.T) {
 		require.Equal(t, "56789", part.body)
 		whole := s.get(pathOf(id, "/result"), "Range", "bytes=5-9", "If-Range", `"another"`)
 		require.Equal(t, 200, whole.StatusCode)
+		require.Equal(t, 304, s.get(pathOf(id, "/result"), "If-None-Match", `"x"`, "If-None-Match", a.Header.Get("ETag")).StatusCode, "on two lines")
+		require.Equal(t, 200, s.get(pathOf(id, "/result"), "If-Match", `"x"`, "If-Match", a.Header.Get("ETag")).StatusCode)
 		for _, unknown := range []string{"bits=0-1", "none", "items=99999999-"} {
 			whole = s.get(pathOf(id, "/result"), "Range", unknown)
 			require.Equal(t, 200, whole.StatusCode, unknown)
 			require.Equal(t, large, whole.body)
 		}
 	})
+}
+
+// What a range means does not hang on whether its numbers fit ours.
+func TestResultRanges(t *testing.T) {
+	const large = "99999999999999999999"
+	for ask, want := range map[string]string{
+		"bytes=2-5":                              "2345",
+		"BYTES=2-5":                              "2345",
+		"bytes=2-" + large:                       "23456789",
+		"bytes=2-000000000000000000000000000005": "2345",
+		"bytes=-" + large:                        "0123456789",
+		"bytes= 8-" + large + " ,":               "89",
+		"bytes=-2":                               "89",
+		"bytes=" + large + "-":                   "",
+		"bytes=" + large + "-" + large:           "",
+		"bytes=-0":                               "",
+		"bytes=- 00":                             "",
+		"bytes=-":                                "",
+		"bytes=5-2":                              "",
+		"bytes=a-b":                              "",
+		"bytes=0-1" + strings.Repeat(",3-3", 16): "0123456789", // so many reads of the store for so little
+	} {
+		t.Run(ask, func(t *testing.T) {
+			serve(t, func(t *testing.T, s *service) {
+				id := s.submit()
+				s.begin(id)
+				s.succeedWith(id, "text/plain", []byte("0123456789"))
+				a := s.get(pathOf(id, "/result"), "Range", ask)
+				switch want {
+				case "":
+					s.problem(a, 416, "range-not-satisfiable")
+					require.Equal(t, "bytes */10", a.Header.Get("Content-Range"))
+				case "0123456789":
+					require.Contains(t, []int{200, 206}, a.StatusCode)
+				default:
+					require.Equal(t, 206, a.StatusCode)
+				}
+				if want != "" {
+					require.Equal(t, want, a.body)
+				}
+				whole := s.do("HEAD", pathOf(id, "/result"), "", "Range", ask)
+				require.Equal(t, 200, whole.StatusCode, "a HEAD has no ranges")
+				require.EqualValues(t, 10, whole.ContentLength)
+			})
+		})
+	}
 }
 
 // A wait ends with the job, or with the wait.
@@ -81,8 +129,8 @@ func TestResultUnreadable(t *testing.T) {
 		s.succeedWith(id, "text/plain", []byte(strings.Repeat("x", 10_000)))
 		s.fail("Result", job.Problemf("storage-unavailable", ""))
 		s.problem(s.get(pathOf(id, "/result")), 503, "storage-unavailable")
-		s.fail("Result", job.ErrNotFound)
-		s.problem(s.get(pathOf(id, "/result")), 404, "not-found")
+		s.fail("Result", job.ErrNotFound) // of a job that is there
+		s.problem(s.get(pathOf(id, "/result")), 503, "storage-unavailable")
 		s.fail("Result", nil)
 		s.fail("Read", fmt.Errorf("seek: %w", io.ErrClosedPipe))
 		s.problem(s.get(pathOf(id, "/result")), 500, "internal")

@@ -29,8 +29,11 @@ func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
 	ctx, cancel := whileValid(c)
 	defer cancel()
 	from, err := a.openAt(ctx, j, r.place)
-	if err != nil {
-		return a.refuse(c, j, r, orNoJob(err))
+	switch {
+	case err != nil && c.Request.Context().Err() != nil:
+		return err // who left before there was an answer needs none
+	case err != nil:
+		return a.refuse(c, j, r, a.unlessLost(ctx, j.ID, err))
 	}
 	defer from.Close()
 	return s.run(ctx, from)
@@ -69,7 +72,7 @@ type session struct {
 	reset     string     // why the reader has yet to be told to start over; "": it need not be
 	at        job.Cursor // behind the last event that the reader got or was spared
 	spared    bool       // the last one was not sent: the reader does not know at
-	placeless bool       // it asked for the latest and nobody knows what that is: an id would win over its asking again
+	placeless bool       // it asked for the latest, or by no cursor, and nobody knows the job: an id would win over its asking again
 	silent    *time.Timer
 }
 
@@ -234,5 +237,5 @@ func (s *session) finish(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		err = errTokenEnd
 	}
-	return s.end(nil, err)
+	return s.end(err)
 }

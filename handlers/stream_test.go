@@ -14,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/sse"
@@ -349,4 +350,22 @@ func TestFramesAreTheTapes(t *testing.T) {
 		}
 		require.Len(t, frames, 4)
 	})
+}
+
+// Who leaves while its events are looked up is no error of ours, and gives its place
+// back.
+func TestLeavesBeforeTheAnswer(t *testing.T) {
+	s := newService(t)
+	id := s.submit()
+	h := s.handler()
+	s.fail("Open", context.Canceled)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	for _, accept := range []string{sseType, ndjsonType, jsonType} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, s.request("GET", pathOf(id, "/events"), "", "Accept", accept).WithContext(ctx))
+		require.Empty(t, w.Body.String())
+		require.Zero(t, s.api.open.Load())
+	}
+	require.Empty(t, s.logs.FilterLevelExact(zap.ErrorLevel).All())
 }

@@ -16,6 +16,9 @@ import (
 // submit answers POST /v1/jobs: one job, as an object that holds its kind, its
 // input and its options.
 func (a *API) submit(c *gin.Context) error {
+	if err := optionsElsewhere(c.Request); err != nil {
+		return err
+	}
 	doc, err := a.submitted(c)
 	if err != nil {
 		return err
@@ -47,6 +50,18 @@ func (a *API) submitted(c *gin.Context) ([]byte, error) {
 		return nil, err
 	}
 	return body(c, a.Body)
+}
+
+// optionsElsewhere fails on options where those of a raw submit stand: here they would
+// be ignored.
+func optionsElsewhere(r *http.Request) error {
+	query := queryOf(r)
+	for _, name := range slices.Concat(known, unserved, []string{"tag"}) {
+		if query.Has(name) || r.Header.Get(headerOf(name)) != "" {
+			return job.Problemf("invalid-request", "%s: options of this request are members of its body, not in the query or in headers", name)
+		}
+	}
+	return nil
 }
 
 var errBatch = job.Problemf("invalid-request", "Batches are not supported by this version: send one job, as an object.")

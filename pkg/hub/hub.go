@@ -51,7 +51,7 @@ type Hub struct {
 
 	mu    sync.Mutex // protects the fields below, and what each live says
 	jobs  map[job.ID]*live
-	used  list.List // of *live, the least recently used first
+	used  list.List // of *live that have events, the least recently used first
 	bytes int
 }
 
@@ -62,7 +62,7 @@ type live struct {
 	current atomic.Bool // the tape has every event since its first, and will be told of the next
 	bytes   int         // of the tape, as counted in Hub.bytes
 	readers int
-	place   *list.Element // in Hub.used
+	place   *list.Element // in Hub.used; nil: there is nothing to free
 }
 
 // New returns a Hub over log.
@@ -102,44 +102,56 @@ func (h *Hub) live(id job.ID, first job.Cursor) *live {
 	l := h.jobs[id]
 	if l == nil {
 		l = &live{id: id, tape: tape.New(first, h.opt.Tape)}
-		l.place = h.used.PushBack(l)
 		h.jobs[id] = l
 	}
 	return l
 }
 
-// touch counts the tape's bytes again and makes it the last to be evicted. h.mu is
-// held.
+// touch counts the tape's bytes again and makes it the last to be evicted. An empty
+// one is only a place where readers wait, of whom others keep count: there is nothing
+// to free. h.mu is held.
 func (h *Hub) touch(l *live) {
-	now := l.tape.Size() + overhead
+	now := l.tape.Size()
+	if now > 0 {
+		now += overhead
+	}
 	h.bytes += now - l.bytes
 	l.bytes = now
-	h.used.MoveToBack(l.place)
+	switch {
+	case now == 0:
+		h.unlist(l)
+	case l.place == nil:
+		l.place = h.used.PushBack(l)
+	default:
+		h.used.MoveToBack(l.place)
+	}
+}
+
+func (h *Hub) unlist(l *live) {
+	if l.place != nil {
+		h.used.Remove(l.place)
+		l.place = nil
+	}
 }
 
 // evict frees memory until the tapes fit: the least recently used lose theirs, or
 // its events if there are readers. They lose nothing, the log has it all. h.mu is
 // held.
 func (h *Hub) evict() {
-	for e := h.used.Front(); e != nil && h.bytes > h.opt.Memory; {
-		l := e.Value.(*live)
-		e = e.Next()
+	for h.bytes > h.opt.Memory && h.used.Len() > 0 {
+		l := h.used.Front().Value.(*live)
 		if l.readers == 0 {
 			h.drop(l)
 			continue
 		}
-		if l.tape.Size() == 0 {
-			continue // there is nothing to free, only somebody to wake
-		}
 		l.tape.Jump(l.tape.Head())
-		h.bytes += overhead + l.tape.Size() - l.bytes
-		l.bytes = overhead + l.tape.Size()
+		h.touch(l)
 	}
 }
 
 // drop forgets a tape that nobody reads. h.mu is held.
 func (h *Hub) drop(l *live) {
-	h.used.Remove(l.place)
+	h.unlist(l)
 	delete(h.jobs, l.id)
 	h.bytes -= l.bytes
 }
@@ -170,9 +182,20 @@ func (h *Hub) leave(l *live) {
 	}
 }
 
-// Close tells all readers, present and future, that the server stops: each gets
-// what there is and then job.ErrDraining.
+// Close tells all readers, present and future, that the server stops: each gets one
+// block of what there is and then job.ErrDraining. Who is far behind, or reads a job
+// that never falls silent, would else make a stop take all the time it has.
 func (h *Hub) Close() { h.quitOnce.Do(func() { close(h.quit) }) }
+
+// stops reports whether Close was called.
+func (h *Hub) stops() bool {
+	select {
+	case <-h.quit:
+		return true
+	default:
+		return false
+	}
+}
 
 // Readers returns how many readers are open.
 func (h *Hub) Readers() (n int) {

@@ -258,6 +258,37 @@ func TestIdleDrainAndLeaving(t *testing.T) {
 	})
 }
 
+// A stop does not wait for readers who are far behind: each gets a piece and comes
+// back for the rest. A job that is over and read is over all the same.
+func TestDrainOfLongJobs(t *testing.T) {
+	l := newLog()
+	id := job.NewID()
+	l.commit(nil, id, job.Queued, job.Running)
+	for range 20 {
+		l.commit(nil, id, job.Progress)
+	}
+	l.commit(nil, id, job.Succeeded)
+	h := New(l, Options{})
+	before := open(t, h, id, job.Cursor{})
+	_, err := before.Next(t.Context(), nil)
+	require.NoError(t, err)
+	h.Close()
+	after := open(t, h, id, job.Cursor{})
+	for _, r := range []tape.Reader{before, after} {
+		b, err := r.Next(t.Context(), nil)
+		require.NoError(t, err)
+		require.NotEmpty(t, b.Bytes)
+		_, err = r.Next(t.Context(), nil)
+		require.ErrorIs(t, err, job.ErrDraining)
+	}
+	last := open(t, h, id, l.events[id][21].Cursor())
+	b, err := last.Next(t.Context(), nil)
+	require.NoError(t, err)
+	require.True(t, b.End)
+	_, err = last.Next(t.Context(), nil)
+	require.ErrorIs(t, err, io.EOF)
+}
+
 // A reader that never reads holds up nobody and costs no memory of its own.
 func TestStalledReader(t *testing.T) {
 	l := newLog()
@@ -294,6 +325,35 @@ func TestMemoryIsBounded(t *testing.T) {
 		b, err := r.Next(t.Context(), nil)
 		require.NoError(t, err)
 		require.NotEmpty(t, b.Bytes)
+	}
+}
+
+// Readers who only wait are not in the way of those whose tapes go: they cost no
+// memory that could be freed, and no commit looks at them.
+func TestIdleReadersAreNotInTheWay(t *testing.T) {
+	l := newLog()
+	h := New(l, Options{Memory: 20_000, Tape: 4000})
+	for range 100 {
+		id := job.NewID()
+		l.commit(h, id, job.Queued)
+		open(t, h, id, l.events[id][0].Cursor())
+	}
+	busy := func() {
+		id := job.NewID()
+		l.commit(h, id, job.Queued)
+		l.commit(h, id, job.Running)
+	}
+	for range 300 {
+		busy()
+	}
+	require.Equal(t, 100, h.Readers())
+	for range 20 {
+		busy()
+		require.LessOrEqual(t, h.bytes, 20_000)
+		require.Greater(t, h.bytes, 10_000, "what fits is kept")
+		for e := h.used.Front(); e != nil; e = e.Next() {
+			require.Zero(t, e.Value.(*live).readers)
+		}
 	}
 }
 

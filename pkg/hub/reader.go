@@ -19,6 +19,7 @@ type reader struct {
 	placed bool       // mark is cursor's place on the tape
 	first  tape.Block // what begin found
 	ended  bool       // the terminal event was returned
+	last   bool       // what is returned now is the last: the server stops
 	closed bool
 }
 
@@ -53,10 +54,14 @@ func (r *reader) seek() bool {
 //	over? ──▶ io.EOF      wait ───────┘
 func (r *reader) Next(ctx context.Context, idle <-chan time.Time) (tape.Block, error) {
 	if b := r.first; len(b.Bytes) > 0 {
-		r.first = tape.Block{}
+		r.first, r.last = tape.Block{}, r.hub.stops()
 		return r.advance(b), nil
 	}
 	for !r.ended {
+		if r.last {
+			return tape.Block{}, job.ErrDraining
+		}
+		r.last = r.hub.stops()
 		changed := r.live.tape.Changed() // before any look, so that nothing comes unseen between look and wait
 		b, err := r.look(ctx)
 		if err != nil || len(b.Bytes) > 0 {

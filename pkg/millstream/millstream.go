@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -51,6 +52,8 @@ type parts struct {
 	server *http.Server
 	ln     net.Listener
 
+	worked   chan struct{} // closed when the work has ended
+	stopping atomic.Bool
 	deadline *time.Timer // of an orderly stop; set by drain
 }
 
@@ -70,7 +73,7 @@ func (s *Server) Run(ctx context.Context) error {
 	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWork()
 	finish := max(0, s.config.Drain-maxGrace(s.kinds))
-	g.Go(func() error { return p.broker.Work(work, finish, s.attempt()) })
+	g.Go(func() error { defer close(p.worked); return p.broker.Work(work, finish, s.attempt()) })
 	g.Go(func() error { p.index.Sweep(ctx); return nil })
 	g.Go(func() error { return served(p.server.Serve(p.ln)) })
 	g.Go(func() error { <-ctx.Done(); return s.drain(p, endWork) })
@@ -79,22 +82,51 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, p.broker.Close())
 }
 
-// drain stops what readers and callers see; the work ends meanwhile.
+// lastAnswers is how much of Config.Drain is left for answers under way when nobody new is
+// let in any more, if work takes all the rest.
+const lastAnswers = time.Second
+
+// drain stops what readers and callers see; the work ends meanwhile. As long as it does,
+// whoever comes is told so by us: a proxy in front would end an EventSource for good.
 //
-//	no new jobs ─▶ streams say goodbye ─▶ requests end
-//	           └─▶ attempts finish, or are handed back ─▶ the log closes (Run)
+//	no new jobs ─▶ streams say goodbye, and so do new ones ─▶ the door closes ─▶ requests end
+//	           └─▶ attempts finish, or are handed back ──┴─────▶ the log closes (Run)
 func (s *Server) drain(p *parts, endWork func()) error {
 	s.config.Log.Info("stopping", zap.Duration("within", s.config.Drain), zap.Int("streams", p.hub.Readers()))
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Drain)
 	defer cancel()
 	p.deadline = time.AfterFunc(s.config.Drain, func() { _ = p.broker.Close() }) // who is not done by then is taken back at the next start
+	p.stopping.Store(true)
 	p.broker.Drain()
 	p.hub.Close()
 	endWork()
-	if err := p.server.Shutdown(ctx); err != nil {
-		return errors.Join(err, p.server.Close())
+	select {
+	case <-p.worked:
+	case <-time.After(s.config.Drain - min(lastAnswers, s.config.Drain/2)):
 	}
-	return nil
+	return s.shut(ctx, p.server)
+}
+
+// shut closes the door, and what is still open when ctx ends: a connection that never
+// asked for anything is no reason to call a stop a failure.
+func (s *Server) shut(ctx context.Context, server *http.Server) error {
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.config.Log.Warn("connections cut: they did not end in time")
+		return server.Close()
+	}
+	return err
+}
+
+// farewell has each connection end with its next answer once the server stops: one that
+// Shutdown has to close may have a request on its way.
+func (p *parts) farewell(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // served turns the error of an orderly stop into none.
@@ -111,7 +143,7 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 	if err := s.config.validate(s.kinds); err != nil {
 		return nil, err
 	}
-	p := &parts{}
+	p := &parts{worked: make(chan struct{})}
 	kinds := rulesOf(s.kinds)
 	p.queue = queue.New(kinds...)
 	log := new(openLog)
@@ -171,7 +203,7 @@ func (s *Server) face(ctx context.Context, p *parts) error {
 		return errors.Join(err, p.ln.Close())
 	}
 	p.server = &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTime, MaxHeaderBytes: headerSize, IdleTimeout: idleTime,
+		Handler: p.farewell(handler), ReadHeaderTimeout: headerTime, MaxHeaderBytes: headerSize, IdleTimeout: idleTime,
 		ErrorLog: zap.NewStdLog(s.config.Log),
 	}
 	return nil
