@@ -28,6 +28,7 @@ type acks struct {
 	unsent  []*nats.Msg             // of those: not yet on the connection
 	last    uint64                  // number of the last reply subject
 	stored  uint64                  // highest position that was acknowledged
+	paused  bool                    // nothing is sent until repeat
 	closed  bool
 }
 
@@ -128,10 +129,18 @@ func (a *acks) oldest() (age time.Duration) {
 	return age
 }
 
+// pause sends nothing more until repeat: who would answer is about to go.
+func (a *acks) pause() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.paused = true
+}
+
 // repeat makes all that wait come due: who should have answered is gone.
 func (a *acks) repeat() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.paused, a.unsent = false, nil // all that waits is in waiting
 	for _, p := range a.waiting {
 		p.at, p.due = time.Now(), time.Now()
 	}
@@ -196,6 +205,9 @@ func (a *acks) send() {
 func (a *acks) fresh() []*nats.Msg {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.paused {
+		return nil // they come due
+	}
 	list := a.unsent
 	a.unsent = nil
 	return list
@@ -204,6 +216,9 @@ func (a *acks) fresh() []*nats.Msg {
 func (a *acks) due(now time.Time) (due []*nats.Msg) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.paused {
+		return nil
+	}
 	for _, p := range a.waiting {
 		if now.After(p.due) {
 			p.due = now.Add(answerTime)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,54 +28,118 @@ func (b *Broker) archiveSoon() {
 	}
 }
 
-// archiveAll archives what is over, until the broker ends.
+const (
+	// archivers is how many jobs are archived at once: the store answers one after
+	// another, but does not wait for the next question in between.
+	archivers = 16
+	// archiveBatch is how many are archived before the log is looked at again.
+	archiveBatch = 1000
+	// maxOver is how many may wait for the archive, in memory, before no more jobs are
+	// taken.
+	maxOver = 20_000
+)
+
+// behind reports whether the archive cannot keep up with those who submit.
+func (b *Broker) behind() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.over) > maxOver
+}
+
+// archiveAll archives what is over and purges behind it, until the broker ends. What
+// was archived is purged two ticks later, when the archive has been synced: a loss of
+// power between the two must not take both.
 func (b *Broker) archiveAll() {
 	t := time.NewTicker(purgeTime)
 	defer t.Stop()
+	var marks [2]uint64
 	for {
 		select {
-		case <-b.ctx.Done():
+		case <-b.sound.Done():
 			return
-		case <-b.overCh:
-			b.archiveOver()
 		case <-t.C:
 			b.moveOld()
-			b.purgeBehind()
+			b.purgeBelow(marks[0])
+			marks = [2]uint64{marks[1], b.mark()}
+			b.tick()
+		case <-b.overCh:
+			b.archiveOver()
 		}
 	}
 }
 
-// archiveOver archives all that are in line. One that fails stays in line, and
-// holds up no other: the next tick of the purge brings it back. One that is damaged
-// leaves it: it will not get better.
-func (b *Broker) archiveOver() {
-	b.mu.Lock()
-	over := b.over
-	b.over = nil
-	b.mu.Unlock()
-	var left []*entry
-	var why error
-	for _, e := range over {
-		err := b.archive(e)
-		switch {
-		case err == nil:
-		case errors.Is(err, errDamaged):
-			b.spoil(e, err)
-		default:
-			left, why = append(left, e), err
-		}
-	}
-	if why != nil && b.ctx.Err() == nil { // one line, however many they are
-		b.log.Error("jobs not archived yet", zap.Int("jobs", len(left)), zap.Error(why))
+// tick notes how far the log has come, and brings back what could not be archived.
+func (b *Broker) tick() {
+	if err := b.saveMarks(b.purged.Load()); err != nil && b.ctx.Err() == nil {
+		b.log.Warn("the end of the log not noted", zap.Error(err))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.over = append(b.over, left...)
+	if len(b.over) > 0 {
+		b.archiveSoon()
+	}
 }
 
-// spoil marks a job as damaged: it is kept in the log and not served. Nothing is
+// archiveOver archives the first that are in line. One that fails stays in line, and
+// holds up no other: the next tick brings it back. One that is damaged leaves it: it
+// will not get better.
+func (b *Broker) archiveOver() {
+	var wg sync.WaitGroup
+	next := make(chan *entry)
+	failed := make(chan error, archiveBatch)
+	for range archivers {
+		wg.Go(func() {
+			for e := range next {
+				if err := b.archiveOne(e); err != nil {
+					failed <- err
+				}
+			}
+		})
+	}
+	for _, e := range b.takeOver() {
+		next <- e
+	}
+	close(next)
+	wg.Wait()
+	if n := len(failed); n > 0 && b.ctx.Err() == nil { // one line, however many they are
+		b.log.Error("jobs not archived yet", zap.Int("jobs", n), zap.Error(<-failed))
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.over) > 0 {
+		b.archiveSoon()
+	}
+}
+
+// takeOver takes the first batch out of the line.
+func (b *Broker) takeOver() []*entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(len(b.over), archiveBatch)
+	list := slices.Clone(b.over[:n])
+	b.over = slices.Delete(b.over, 0, n)
+	return list
+}
+
+func (b *Broker) archiveOne(e *entry) error {
+	err := b.archive(e)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errDamaged) && !errors.Is(err, errMissing):
+		b.setDamaged(e, err)
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = append(b.over, e)
+	return err
+}
+
+// setDamaged marks a job as damaged: it is kept in the log and not served. Nothing is
 // deleted that might be mended.
-func (b *Broker) spoil(e *entry, err error) {
+func (b *Broker) setDamaged(e *entry, err error) {
 	b.log.Error("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", e.tail), zap.Error(err))
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -128,7 +193,7 @@ func (b *Broker) packMessages(p *packing, subject string, messages []kept) error
 	for _, k := range messages {
 		s, err := b.load1(p.ctx, subject, k)
 		if errors.Is(err, errNone) {
-			err = errMissing // it is not purged before it is packed
+			err = errMissing // it is not purged before it is packed, so it could not be read
 		}
 		if err == nil {
 			err = p.add(s)
@@ -240,7 +305,7 @@ func (p *packing) cut() error {
 
 // end returns the parts, or all that was packed if that is little.
 func (p *packing) end() (parts []part, rest []byte, err error) {
-	if len(p.parts) == 0 {
+	if len(p.parts) == 0 && p.size <= partSize {
 		return nil, pack(p.chunk), nil
 	}
 	if p.size > 0 {

@@ -66,9 +66,11 @@ type Broker struct {
 	epoch uint32
 	node  string // this incarnation of the process
 
-	ctx  context.Context // ends with Close
-	stop context.CancelFunc
-	done sync.WaitGroup // the broker's goroutines
+	ctx   context.Context // ends with Close
+	stop  context.CancelFunc
+	done  sync.WaitGroup  // the broker's goroutines
+	sound context.Context // ends when the store has to be folded anew
+	spoil context.CancelFunc
 
 	closeOnce sync.Once
 
@@ -83,6 +85,9 @@ type Broker struct {
 	head    uint64 // last position that is known
 	cached  int64  // bytes of messages held in entries
 	written int64  // bytes of all messages that came by
+	marked  marks  // as they are stored
+	damage  int    // found at start
+	cut     bool   // of that: the beginning of the log
 	closing bool
 	over    []*entry      // to be archived
 	overCh  chan struct{} // says that there are some; one slot
@@ -123,6 +128,9 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
 		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
 	}
+	if opt.MaxStore > 0 {
+		b.moveBehind = min(moveBehind, int64(moveShare*float64(opt.MaxStore)))
+	}
 	if b.log == nil {
 		b.log = zap.NewNop()
 	}
@@ -136,6 +144,7 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 		b.kinds[k.Name] = k
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
+	b.sound, b.spoil = context.WithCancel(b.ctx)
 	var err error
 	b.epoch, err = beginEpoch(ctx, s)
 	if errors.Is(err, errFull()) { // it serves what it has; that the epoch is the time must do

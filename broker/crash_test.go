@@ -105,7 +105,7 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 		b.archiveOver()
 	}
 	b.archiveOver()
-	b.purgeBehind()
+	b.purgeBelow(b.mark())
 	c.mu.Lock()
 	finished = c.left > 0
 	c.mu.Unlock()
@@ -130,7 +130,7 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 		}
 	}
 	next.archiveOver()
-	next.purgeBehind()
+	next.purgeBelow(next.mark())
 	for id := range acked {
 		require.Eventually(t, func() bool { return next.Archived(id) }, 10*time.Second, time.Millisecond)
 		types := typesOf(t, next, id)

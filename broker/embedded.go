@@ -46,7 +46,8 @@ func openEmbedded(ctx context.Context, dir string, maxStore int64, log *zap.Logg
 	}
 	stop := func() { e.shutdown(); unlock() }
 	nc, err := nats.Connect("", nats.InProcessServer(e), nats.MaxReconnects(-1), nats.Name("millstream"),
-		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0)) // it is only away while it is restarted
+		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0), // it is only away while it is restarted
+		nats.ReconnectBufSize(-1)) // what is published while it is away must not reach it before we know what it has
 	if err != nil {
 		stop()
 		return nil, fmt.Errorf("embedded broker: %w", err)
@@ -61,9 +62,9 @@ func openEmbedded(ctx context.Context, dir string, maxStore int64, log *zap.Logg
 	return s, nil
 }
 
-// embedded is a JetStream server of our own. A write that fails, because the disk is
-// full, makes it answer no write any more, also when there is space again; it
-// is started anew then. Connections find the one that runs.
+// embedded is a JetStream server of our own. A write that fails (the disk is full, or
+// sick, or no file could be opened) makes it answer no write any more, also when all
+// is well again; it is started anew then. Connections find the one that runs.
 type embedded struct {
 	dir      string
 	maxStore int64
@@ -72,7 +73,10 @@ type embedded struct {
 	mu  sync.Mutex // held while it is restarted
 	srv *server.Server
 
-	full atomic.Bool // a write of it failed for want of space
+	failed atomic.Bool // a write of it failed
+	full   atomic.Bool // and that for want of space
+	next   time.Time   // not before then it is restarted again
+	pause  time.Duration
 }
 
 // neverMet is the limit that the server is given: what may be stored is decided
@@ -89,7 +93,7 @@ func (e *embedded) start() error {
 	if err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
-	srv.SetLoggerV2(serverLog{e.log.Named("nats").Sugar(), &e.full}, false, false, false)
+	srv.SetLoggerV2(serverLog{e.log.Named("nats").Sugar(), e}, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(startTime) {
 		srv.Shutdown()
@@ -112,12 +116,36 @@ func (e *embedded) restart() error {
 	defer e.mu.Unlock()
 	e.srv.Shutdown()
 	e.srv.WaitForShutdown()
+	full := e.full.Load()
+	e.failed.Store(false)
 	e.full.Store(false)
 	if err := e.start(); err != nil {
-		e.full.Store(true) // to be tried again
+		e.failed.Store(true) // to be tried again
+		e.full.Store(full)
 		return err
 	}
 	return nil
+}
+
+const (
+	// restartPause is how long a server that was started anew is left alone; it doubles up
+	// to maxRestartPause while writes go on to fail, and begins again after that time.
+	restartPause    = time.Second
+	maxRestartPause = 30 * time.Second
+)
+
+// mayRestart reports whether the server's writes failed, and whether what ails it may
+// be over. Only heal calls it.
+func (e *embedded) mayRestart(now time.Time) bool {
+	if !e.failed.Load() || e.full.Load() && e.free() <= 0 || now.Before(e.next) {
+		return false
+	}
+	if now.Sub(e.next) > maxRestartPause {
+		e.pause = 0
+	}
+	e.pause = min(max(restartPause, 2*e.pause), maxRestartPause)
+	e.next = now.Add(e.pause)
+	return true
 }
 
 // InProcessConn returns a connection to the server that runs now.
@@ -144,20 +172,21 @@ func (e *embedded) free() int64 {
 	return free - min(diskSpare, int64(spareShare*float64(total)))
 }
 
-// wasFull reports whether a write failed on the full disk, which has room now.
-func (e *embedded) wasFull() bool { return e.full.Load() && e.free() > 0 }
-
 // serverLog passes the server's log to Zap, its notices to those who debug. The log is
 // the only place where the server says why a write failed.
 type serverLog struct {
-	to   *zap.SugaredLogger
-	full *atomic.Bool
+	to *zap.SugaredLogger
+	of *embedded
 }
 
 func (l serverLog) Errorf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	if strings.Contains(text, syscall.ENOSPC.Error()) {
-		l.full.Store(true)
+		l.of.full.Store(true)
+		l.of.failed.Store(true)
+	}
+	if strings.Contains(strings.ToLower(text), "write error") {
+		l.of.failed.Store(true)
 	}
 	l.to.Error(text)
 }

@@ -229,7 +229,9 @@ func TestFaults(t *testing.T) {
 		})
 		if chance(0.3) {
 			wg.Go(func() {
+				away.mu.Lock()
 				away.entry(testKind, id, "")
+				away.mu.Unlock()
 				_, _ = away.Cancel(t.Context(), id, "", "")
 			})
 		}

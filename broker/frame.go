@@ -33,9 +33,14 @@ type frame struct {
 	Attachment []byte
 }
 
+// ends reports whether the job is over with the message.
+func (m *frame) ends() bool {
+	return len(m.Records) > 0 && m.Records[len(m.Records)-1].Type.Terminal()
+}
+
 // moved reports whether the message is a part record: its attachment is an archive
 // that has all before it.
-func (m *frame) moved() bool { return len(m.Records) == 0 }
+func (m *frame) moved() bool { return len(m.Records) == 0 && m.Lease == 0 }
 
 // errDamaged is the error of stored bytes that are not what was written.
 var errDamaged = errors.New("stored message is damaged")

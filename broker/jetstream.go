@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -94,6 +93,14 @@ func (s *jetStream) next(ctx context.Context, subject string, position uint64) (
 	return s.read(s.jobs.GetMsg(ctx, position, jetstream.WithGetMsgSubject(subject)))
 }
 
+func (s *jetStream) has(ctx context.Context, subject string) (bool, error) {
+	info, err := s.jobs.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return false, unavailable(err)
+	}
+	return len(info.State.Subjects) > 0, nil
+}
+
 func (s *jetStream) read(m *jetstream.RawStreamMsg, err error) (stored, error) {
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
@@ -108,17 +115,17 @@ func (s *jetStream) read(m *jetstream.RawStreamMsg, err error) (stored, error) {
 // healthy store brings thousands in that time.
 const stall = 5 * time.Second
 
-func (s *jetStream) scan(ctx context.Context, each func(stored)) (uint64, error) {
+func (s *jetStream) scan(ctx context.Context, each func(stored)) (first, last uint64, err error) {
 	info, err := s.jobs.Info(ctx)
 	if err != nil {
-		return 0, unavailable(err)
+		return 0, 0, unavailable(err)
 	}
 	var seen uint64
 	err = s.consume(ctx, s.jobs, "jobs.>", info.State.LastSeq, func(m stored) { seen++; each(m) })
 	if want := info.State.LastSeq + 1 - info.State.FirstSeq; err == nil && info.State.Msgs > 0 && seen < want {
 		err = &lostError{want - seen}
 	}
-	return info.State.LastSeq, err
+	return info.State.FirstSeq, info.State.LastSeq, err
 }
 
 // lostError says that the log has holes: it is purged at its front and never loses
@@ -200,6 +207,9 @@ func untilEnd(ctx context.Context, alive, end <-chan struct{}, over func() bool)
 }
 
 func (s *jetStream) purge(ctx context.Context, below uint64) error {
+	if s.lost.Load() {
+		return unavailable(errLost)
+	}
 	return unavailable(s.jobs.Purge(ctx, jetstream.WithPurgeSequence(below)))
 }
 
@@ -209,6 +219,9 @@ func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.
 }
 
 func (s *jetStream) place(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+	if s.lost.Load() {
+		return 0, unavailable(errLost)
+	}
 	var opts []jetstream.PublishOpt
 	if ttl > 0 {
 		opts = append(opts, jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second))) // the server counts in whole seconds
@@ -263,8 +276,9 @@ func (s *jetStream) set(ctx context.Context, key string, value []byte, create bo
 	if s.lost.Load() {
 		return unavailable(errLost) // who asks whether we are ready must hear it
 	}
-	if s.embedded != nil && s.embedded.full.Load() {
-		return unavailable(syscall.ENOSPC) // another stream may not know yet
+	if s.embedded != nil && s.embedded.failed.Load() {
+		s.sick.Store(true)
+		return unavailable(errors.New("a write has failed")) // another stream may not know yet
 	}
 	var err error
 	if create {
@@ -290,24 +304,48 @@ func (s *jetStream) written(ctx context.Context, err error) error {
 // again: positions would come twice.
 var errLost = errors.New("the store has forgotten what it acknowledged")
 
-// heal starts the embedded server anew if it answers no writes since the disk was
-// full. What was published is repeated behind its fences, so nobody notices.
+// heal starts the embedded server anew if it answers no writes since one has failed.
+// What was published is repeated behind its fences, so nobody notices; but not before
+// the log is seen to have all that was acknowledged, else its positions would be given
+// a second time.
 func (s *jetStream) heal(ctx context.Context) error {
-	if s.embedded == nil || !s.sick.Load() && s.acks.oldest() < 2*answerTime || !s.embedded.wasFull() {
+	if s.lost.Load() {
+		return errLost
+	}
+	if s.embedded == nil || !s.sick.Load() && s.acks.oldest() < 2*answerTime || !s.embedded.mayRestart(time.Now()) {
 		return nil
 	}
 	s.sick.Store(false)
+	s.acks.pause()
 	acked := s.acks.highest()
 	if err := s.embedded.restart(); err != nil {
+		s.sick.Store(true)
 		return err
 	}
-	s.acks.repeat()
-	info, err := s.jobs.Info(ctx)
-	if err == nil && info.State.LastSeq < acked {
+	last, err := s.lastOf(ctx)
+	if err == nil && last < acked {
 		s.lost.Store(true)
-		err = fmt.Errorf("%w: it ends at position %d, and was at %d", errLost, info.State.LastSeq, acked)
+		return fmt.Errorf("%w: it ends at position %d, and was at %d", errLost, last, acked)
+	}
+	if err == nil {
+		s.acks.repeat()
 	}
 	return err
+}
+
+// lastOf returns the last position of the log, as soon as the server says it.
+func (s *jetStream) lastOf(ctx context.Context) (uint64, error) {
+	for {
+		info, err := s.jobs.Info(ctx)
+		if err == nil {
+			return info.State.LastSeq, nil
+		}
+		select {
+		case <-time.After(answerTime / 4):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
 }
 
 func (s *jetStream) usage(ctx context.Context) (used, limit int64, err error) {

@@ -21,7 +21,7 @@ func (b *Broker) load(ctx context.Context) error {
 	err := b.store.scanArchive(ctx, func(s stored) {
 		a, err := decodeArchive(s.subject, s.data)
 		if err != nil {
-			b.log.Error("damaged archive entry", zap.String("job", s.subject), zap.Error(err))
+			b.found("damaged archive entry", zap.String("job", s.subject), zap.Error(err))
 			return
 		}
 		finished[a.Job.ID] = len(a.Parts)
@@ -30,12 +30,16 @@ func (b *Broker) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.head, err = b.store.scan(ctx, b.replay)
+	first, last, err := b.store.scan(ctx, b.replay)
 	if lost := (*lostError)(nil); errors.As(err, &lost) {
-		b.log.Error("the store has lost jobs or parts of them", zap.Uint64("messages", lost.messages))
+		b.found("the store has lost jobs or parts of them", zap.Uint64("messages", lost.messages))
 		err = nil
 	}
 	if err != nil {
+		return err
+	}
+	b.head = last
+	if err := b.checkMarks(ctx, first, last); err != nil {
 		return err
 	}
 	inOrder := slices.SortedFunc(maps.Values(b.jobs), func(x, y *entry) int { return cmp.Compare(x.first, y.first) })
@@ -51,7 +55,7 @@ func (b *Broker) load(ctx context.Context) error {
 func (b *Broker) replay(s stored) {
 	kind, id, ok := parseSubject(s.subject)
 	if !ok {
-		b.log.Error("a message that is no job's", zap.String("subject", s.subject), zap.Uint64("position", s.position))
+		b.found("a message that is no job's", zap.String("subject", s.subject), zap.Uint64("position", s.position))
 		return
 	}
 	e := b.jobs[id]
@@ -65,6 +69,8 @@ func (b *Broker) replay(s stored) {
 	}
 	if e.damaged != nil && e.moved != s.position {
 		e.messages = append(e.messages, kept{position: s.position})
+		e.size += int64(len(s.data))
+		b.written += int64(len(s.data))
 	}
 }
 
@@ -73,9 +79,14 @@ func (b *Broker) replayInto(e *entry, s stored) error {
 	if err == nil && m.moved() {
 		return b.restore(e, m, s.position) // whatever was wrong before it: it has all
 	}
+	if err == nil && e.damaged != nil {
+		e.ended = m.ends()
+	}
 	if err != nil || e.damaged != nil {
 		return err
 	}
+	e.remnant = !e.job.Exists() && m.First > 1 // if it was purged, all of it was archived
+	e.ended = m.ends()
 	after := e.job
 	if err := m.fold(&after, s.position); err != nil {
 		return err
@@ -92,13 +103,14 @@ func (b *Broker) replayInto(e *entry, s stored) error {
 // rest of one that is archived. b.jobs is changed.
 func (b *Broker) sort(e *entry, archived bool) {
 	switch {
-	case archived: // only the purge was left to do
+	case archived, e.remnant && e.ended && !b.cut: // only the purge was left to do
 		b.drop(e)
 	case e.damaged != nil:
 		// Kept in the log and not served: nothing is deleted that might be mended.
-		b.log.Error("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", e.tail), zap.Error(e.damaged))
+		b.found("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", e.tail), zap.Error(e.damaged))
 		e.job = job.Job{ID: e.job.ID, Kind: e.job.Kind, Owner: e.job.Owner}
 		b.unhold(e)
+		b.loaded(&e.job) // that it is there
 	case e.job.Status.Over():
 		b.loaded(&e.job)
 		b.finished(e)
@@ -163,9 +175,8 @@ func (b *Broker) running() (list []*entry) {
 
 // void takes one job back from an attempt that is no more.
 func (b *Broker) void(e *entry) {
-	k := b.kind(e.job.Kind)
 	err := b.append(b.ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
-		return []job.Record{lost(j, k)}, j.Status == job.StatusRunning
+		return []job.Record{lost(j)}, j.Status == job.StatusRunning
 	}})
 	if err == nil || errors.Is(err, job.ErrLeaseLost) || b.ctx.Err() != nil {
 		return
@@ -175,11 +186,11 @@ func (b *Broker) void(e *entry) {
 }
 
 // lost is what follows an attempt whose process is gone.
-func lost(j *job.Job, k job.Kind) job.Record {
+func lost(j *job.Job) job.Record {
 	switch {
 	case !j.CancelRequestedAt.IsZero():
 		return canceled(j)
-	case k.AtMostOnce:
+	case j.AtMostOnce:
 		p := job.Problemf("outcome-unknown", "the worker's process ended while the request was out; kinds that are not idempotent are not repeated")
 		p.Attempt = j.Attempt
 		return failed(p)

@@ -23,6 +23,7 @@ type entry struct {
 	floor    uint64 // what is in the log lies here or above
 	moved    uint64 // position of its part record, which has all before; 0: there is none
 	behind   int64  // bytes of the log before floor
+	size     int64  // bytes that it has in the log
 	bytes    int64  // of its events
 	held     int64  // bytes of messages held here
 	owed     int64  // bytes that its archive may take
@@ -31,6 +32,9 @@ type entry struct {
 	still    chan struct{} // not nil: nothing is published until release; closed when nothing is in flight
 	task     *Task         // the attempt that runs in this process
 	damaged  error         // what is stored cannot be read: the job is not served
+	stuck    bool          // it could not be moved; the archiver's own
+	remnant  bool          // at start: its first message was not there
+	ended    bool          // at start: its last message says that it is over
 }
 
 // kept is where a message of a job lies, and its bytes if they are held.
@@ -46,6 +50,8 @@ const (
 	holdAll = 128 << 20
 	// joinLimit is the size from which a message takes no further writes.
 	joinLimit = 256 << 10
+	// recordSize is about what a record takes beside its data.
+	recordSize = 200
 )
 
 // proposal says what to store behind the job as it stands; ok false: nothing may
@@ -84,18 +90,27 @@ type batch struct {
 // may still be stored later. Writes that come while a message of the job is in
 // flight are joined into the next one: no timer, one fence.
 func (b *Broker) append(ctx context.Context, e *entry, w *write) error {
-	w.done = make(chan error, 1)
 	b.mu.Lock()
+	b.enqueue(e, w)
+	b.mu.Unlock()
+	return b.await(ctx, e, w)
+}
+
+// enqueue puts w in line. b.mu is held.
+func (b *Broker) enqueue(e *entry, w *write) {
+	w.done = make(chan error, 1)
 	if e.damaged != nil {
 		w.tell(unavailable(e.damaged))
-		b.mu.Unlock()
-		return <-w.done
+		return
 	}
 	e.pending = append(e.pending, w)
 	if !e.inFlight {
 		b.flush(e)
 	}
-	b.mu.Unlock()
+}
+
+// await waits for the verdict on w.
+func (b *Broker) await(ctx context.Context, e *entry, w *write) error {
 	select {
 	case err := <-w.done:
 		return err
@@ -189,7 +204,7 @@ func (bt *batch) add(w *write, now time.Time) (size int) {
 			return 0
 		}
 		numbered[i] = r
-		size += len(r.Data)
+		size += len(r.Data) + recordSize
 	}
 	bt.after = after
 	bt.frame.Records = append(bt.frame.Records, numbered...)
@@ -297,6 +312,7 @@ func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
 		return
 	}
 	b.room.stored(e, n)
+	e.size += n
 	if e.held+n <= holdJob && b.cached+n <= holdAll {
 		k.data = data
 		e.held += n
@@ -320,13 +336,13 @@ func (b *Broker) readOn(e *entry, bt *batch) {
 	found := false
 	for position := e.tail + 1; ; position++ { // nobody else moves the tail while bt is in flight
 		s, err := b.nextRetrying(e.subject, position)
+		if errors.Is(err, errNone) && !found {
+			err = b.erased(e.subject)
+		}
 		switch {
-		case errors.Is(err, errNone) && found:
+		case errors.Is(err, errNone): // no more, or none that could be read
 			b.again(e, bt)
 			return
-		case errors.Is(err, errNone):
-			err = job.ErrLeaseLost
-			fallthrough
 		case err != nil:
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -336,6 +352,25 @@ func (b *Broker) readOn(e *entry, bt *batch) {
 		found, position = true, s.position
 		if own, err := b.adopt(e, bt, s); own || err != nil {
 			return
+		}
+	}
+}
+
+// erased returns job.ErrLeaseLost if the log has nothing of the subject, else, after
+// a pause, errNone: there is something, but it could not be read.
+func (b *Broker) erased(subject string) error {
+	for {
+		has, err := b.store.has(b.ctx, subject)
+		if err == nil && !has {
+			return job.ErrLeaseLost
+		}
+		select {
+		case <-b.ctx.Done():
+			return errClosed
+		case <-time.After(answerTime / 4):
+		}
+		if err == nil {
+			return errNone
 		}
 	}
 }
@@ -366,7 +401,11 @@ func (b *Broker) adopt(e *entry, bt *batch, s stored) (own bool, err error) {
 func (b *Broker) again(e *entry, bt *batch) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e.pending = append(bt.writes, e.pending...)
+	if bt.frame.moved() { // it is of the state that was
+		bt.tell(job.ErrLeaseLost)
+	} else {
+		e.pending = append(bt.writes, e.pending...)
+	}
 	b.landed(e, bt)
 	b.flush(e)
 }

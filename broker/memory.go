@@ -116,14 +116,23 @@ func (m *memory) next(_ context.Context, subject string, position uint64) (store
 	return stored{}, errNone
 }
 
-func (m *memory) scan(_ context.Context, each func(stored)) (uint64, error) {
+func (m *memory) has(_ context.Context, subject string) (bool, error) {
 	m.mu.Lock()
-	all, last := slices.Clone(m.log), m.last
+	defer m.mu.Unlock()
+	_, ok := m.tails[subject]
+	return ok, nil
+}
+
+func (m *memory) scan(_ context.Context, each func(stored)) (first, last uint64, err error) {
+	m.mu.Lock()
+	all := slices.Clone(m.log)
+	first, last = m.last+1, m.last
 	m.mu.Unlock()
 	for _, s := range all {
+		first = min(first, s.position)
 		each(s)
 	}
-	return last, nil
+	return first, last, nil
 }
 
 func (m *memory) purge(_ context.Context, below uint64) error {

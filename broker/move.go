@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,10 +24,10 @@ const (
 	// purgeTime is how often JOBS is purged behind what is archived: in big steps it
 	// costs little, and the log stays a matter of seconds.
 	purgeTime = time.Second
-	// moveBehind is how much may lie in the log behind a job before that is moved:
+	// moveBehind is how much may lie in the log that nobody needs before jobs are moved:
 	// what is read in a few seconds at start.
 	moveBehind = 1 << 30
-	// moveShare bounds it by the limit of a small store.
+	// moveShare bounds it in a small store.
 	moveShare = 1.0 / 8
 )
 
@@ -38,18 +37,22 @@ type live struct {
 	CancelRequest json.RawMessage `json:"cancel_request,omitempty"`
 	Lease         uint64          `json:"lease,omitempty"`
 	Node          string          `json:"node,omitempty"`
+	AtMostOnce    bool            `json:"at_most_once,omitempty"`
 	First         uint64          `json:"first"`            // position of the job's first message
 	Bytes         int64           `json:"bytes"`            // of its events
 	Damage        string          `json:"damage,omitempty"` // why it is not served
 }
 
-// purgeBehind purges JOBS below the oldest job that is not in DONE.
-func (b *Broker) purgeBehind() {
-	mark := b.mark()
+// purgeBelow purges JOBS below mark, of which mark once said that nothing is needed.
+func (b *Broker) purgeBelow(mark uint64) {
 	if mark <= b.purged.Load()+1 {
 		return
 	}
-	if err := b.store.purge(b.ctx, mark); err != nil {
+	err := b.saveMarks(mark - 1)
+	if err == nil {
+		err = b.store.purge(b.ctx, mark)
+	}
+	if err != nil {
 		if b.ctx.Err() == nil {
 			b.log.Warn("log not purged", zap.Error(err))
 		}
@@ -58,14 +61,10 @@ func (b *Broker) purgeBehind() {
 	b.purged.Store(mark - 1)
 }
 
-// mark returns the position below which nothing is needed any more, and puts what
-// could not be archived in line again.
+// mark returns the position below which nothing is needed any more.
 func (b *Broker) mark() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.over) > 0 {
-		b.archiveSoon()
-	}
 	mark := b.head + 1
 	for _, e := range b.jobs {
 		mark = min(mark, e.floor)
@@ -76,37 +75,47 @@ func (b *Broker) mark() uint64 {
 // Purged returns the position up to which the log was purged.
 func (b *Broker) Purged() uint64 { return b.purged.Load() }
 
-// moveOld moves the jobs that hold too much of the log.
+// moveOld moves the jobs that hold the log, the oldest first, until it has not much more
+// in it than what live jobs need.
 func (b *Broker) moveOld() {
-	for _, e := range b.old() {
+	for e := b.oldest(); e != nil; e = b.oldest() {
 		err := b.move(e)
-		switch {
-		case err == nil:
-		case errors.Is(err, errDamaged):
-			b.spoil(e, err) // as it is, it can be moved
-		case b.ctx.Err() == nil:
-			b.log.Warn("job not moved yet: it holds the log behind it", zap.String("job", string(e.job.ID)), zap.Error(err))
-			return // the store is sick; one line a tick is enough
+		if err == nil {
+			continue
 		}
+		if b.ctx.Err() == nil && !e.stuck {
+			e.stuck = true // said once
+			b.log.Warn("job not moved: it holds the log behind it", zap.String("job", string(e.job.ID)), zap.Error(err))
+		}
+		return
 	}
 }
 
-// old returns the jobs that have much of the log behind them and will not be archived
-// soon, the oldest first.
-func (b *Broker) old() (list []*entry) {
+// oldest returns the job that holds the log, if there is too much in it that nobody
+// needs, and room for what a move takes.
+func (b *Broker) oldest() (oldest *entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	behind := b.moveBehind
-	if limit := b.room.limit.Load(); limit > 0 {
-		behind = min(behind, int64(moveShare*float64(limit)))
-	}
+	var needed int64
+	behind := b.written
 	for _, e := range b.jobs {
-		if (e.job.Exists() && !e.job.Status.Over() || e.damaged != nil) && b.written-e.behind > behind {
-			list = append(list, e)
+		needed += e.size
+		behind = min(behind, e.behind)
+		if oldest == nil || e.behind < oldest.behind {
+			oldest = e
 		}
 	}
-	slices.SortFunc(list, func(x, y *entry) int { return int(x.behind - y.behind) })
-	return list
+	// To move a job writes what it has once more: as long as that is less than what
+	// becomes free, the work is worth it.
+	if garbage := b.written - behind - needed; garbage <= max(b.moveBehind, needed) {
+		return nil
+	}
+	switch {
+	case !b.room.has(oldest.size, 1): // it must wait
+	case oldest.damaged != nil, oldest.job.Exists() && !oldest.job.Status.Over(): // else it will be archived
+		return oldest
+	}
+	return nil
 }
 
 // move packs what the log has of a job and puts a part record in its place. Most of
@@ -140,7 +149,7 @@ func (b *Broker) move(e *entry) error {
 // liveOf returns what the part record of e has beside the job.
 func liveOf(e *entry) *live {
 	l := &live{
-		Request: e.job.Request, CancelRequest: e.job.CancelRequest, Lease: e.job.Lease, Node: e.job.Node,
+		Request: e.job.Request, CancelRequest: e.job.CancelRequest, Lease: e.job.Lease, Node: e.job.Node, AtMostOnce: e.job.AtMostOnce,
 		First: e.first, Bytes: e.bytes,
 	}
 	if e.damaged != nil {
@@ -202,7 +211,7 @@ func (b *Broker) rebase(e *entry, m *frame, position uint64) {
 	b.unhold(e)
 	b.room.owe(e, -e.owed)
 	b.room.owe(e, lastRecords+int64(len(m.Attachment)))
-	e.messages = nil
+	e.messages, e.size = nil, int64(len(m.Attachment))
 	e.moved, e.floor, e.behind = position, position, b.written
 }
 
@@ -214,7 +223,8 @@ func (b *Broker) restore(e *entry, m *frame, position uint64) error {
 	}
 	l := a.Live
 	e.job = a.Job
-	e.job.Request, e.job.CancelRequest, e.job.Lease, e.job.Node = l.Request, l.CancelRequest, l.Lease, l.Node
+	e.job.Request, e.job.CancelRequest = l.Request, l.CancelRequest
+	e.job.Lease, e.job.Node, e.job.AtMostOnce = l.Lease, l.Node, l.AtMostOnce
 	if l.Request != nil {
 		l.Request.Kind, l.Request.Owner = m.Kind, m.Owner
 	}
@@ -241,7 +251,11 @@ func (b *Broker) partRecord(ctx context.Context, subject string, position uint64
 
 // sweepParts lets those parts expire that nobody names: the process was killed before
 // it had stored who does. finished has the number of parts of each job that is over.
+// After damage nothing is swept: who would name a part may be what is damaged.
 func (b *Broker) sweepParts(ctx context.Context, finished map[job.ID]int) error {
+	if b.damage > 0 {
+		return nil
+	}
 	names, err := b.store.parts(ctx)
 	if err != nil {
 		return err

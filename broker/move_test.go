@@ -96,7 +96,7 @@ func TestMove(t *testing.T) {
 					require.Equal(t, before[i+1:], eventsAfter(t, b, id, e.Cursor()), "any id is a resume point")
 				}
 			}
-			b.purgeBehind()
+			b.purgeBelow(b.mark())
 			require.Equal(t, entryOf(b, id).floor, b.Purged()+1, "only the part record is left")
 			before := allEvents(t, b, id)
 			result = append(result, "the rest"...)
@@ -125,7 +125,7 @@ func TestMoveOutlivesProcess(t *testing.T) {
 			}
 			require.NoError(t, task.Append(t.Context(), progress()))
 			if purge {
-				b.purgeBehind()
+				b.purgeBelow(b.mark())
 			}
 			before, j := allEvents(t, b, id), entryOf(b, id).job
 			b.mu.Lock()
@@ -224,7 +224,7 @@ func TestMoveOfADamagedJob(t *testing.T) {
 	for range 2 { // and after the next restart
 		b = node(t, shared{m})
 		require.NoError(t, b.move(entryOf(b, bad)))
-		b.purgeBehind()
+		b.purgeBelow(b.mark())
 		_, err := b.Job(t.Context(), bad)
 		require.ErrorContains(t, err, errDamaged.Error())
 		_, err = b.History(t.Context(), bad, job.Cursor{})
@@ -271,11 +271,11 @@ func crashInMove(t *testing.T, n int, after bool) (finished bool) {
 	c.left = n
 	c.mu.Unlock()
 	_ = b.move(entryOf(b, id))
-	b.purgeBehind()
+	b.purgeBelow(b.mark())
 	if task.succeed(t.Context()) == nil {
 		b.archiveOver()
 	}
-	b.purgeBehind()
+	b.purgeBelow(b.mark())
 	c.mu.Lock()
 	finished = c.left > 0
 	c.mu.Unlock()

@@ -67,10 +67,10 @@ func (b *Broker) eachLive(ctx context.Context, id job.ID, position uint64, do fu
 		} else {
 			more, err = b.eachIn(ctx, s, &position, do)
 		}
-		if errors.Is(err, errNone) && b.gone(id, position+1) {
-			continue // it has just been moved, or archived
-		}
-		if errors.Is(err, errNone) {
+		if missing := (*missingError)(nil); errors.As(err, &missing) {
+			if b.gone(id, missing.position) {
+				continue // it has just been moved, or archived
+			}
 			err = unavailable(errMissing)
 		}
 		if err != nil || !more {
@@ -84,7 +84,7 @@ func (b *Broker) eachIn(ctx context.Context, s stretch, position *uint64, do fun
 	for _, k := range s.messages {
 		m, err := b.load1(ctx, s.subject, k)
 		if err != nil {
-			return false, err
+			return false, missingAt(k.position, err)
 		}
 		if more, err := pass(m, do); err != nil || !more {
 			return false, err
@@ -99,11 +99,23 @@ func (b *Broker) eachIn(ctx context.Context, s stretch, position *uint64, do fun
 func (b *Broker) eachMoved(ctx context.Context, s stretch, position *uint64, do func(uint64, *frame) bool) (more bool, err error) {
 	a, err := b.partRecord(ctx, s.subject, s.moved)
 	if err != nil {
-		return false, err
+		return false, missingAt(s.moved, err)
 	}
 	more, err = b.eachPacked(ctx, s.subject, a, *position, do)
 	*position = s.moved
 	return more, err
+}
+
+// missingError says where there was no message.
+type missingError struct{ position uint64 }
+
+func (e *missingError) Error() string { return fmt.Sprintf("no message at position %d", e.position) }
+
+func missingAt(position uint64, err error) error {
+	if errors.Is(err, errNone) {
+		return &missingError{position}
+	}
+	return err
 }
 
 // gone reports whether the log no longer has what it had at position of a job.

@@ -103,8 +103,11 @@ func (b *Broker) measure() {
 	defer t.Stop()
 	for was := false; ; {
 		b.measureOnce()
-		if err := b.store.heal(b.ctx); err != nil {
+		if err := b.store.heal(b.ctx); err != nil && b.sound.Err() == nil {
 			b.log.Error("the store is sick", zap.Error(err))
+			if errors.Is(err, errLost) {
+				b.spoil()
+			}
 		}
 		if full := !b.room.has(0, submitShare); full != was {
 			was = full

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,8 +19,27 @@ import (
 type Handler func(ctx context.Context, t *Task) error
 
 // Work runs handler for the jobs of all kinds on Watermill's Router until ctx
-// ends, then for as long as Subscriber.Close allows.
+// ends, then for as long as Subscriber.Close allows. It ends by itself, with an
+// error, if the store has lost what it had acknowledged: the process has to begin
+// anew.
 func (b *Broker) Work(ctx context.Context, finish time.Duration, handler Handler) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(b.sound, func() {
+		if b.ctx.Err() == nil {
+			cancel(errLost)
+		}
+	})()
+	if err := b.work(ctx, finish, handler); err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, errLost) {
+		return cause
+	}
+	return nil
+}
+
+func (b *Broker) work(ctx context.Context, finish time.Duration, handler Handler) error {
 	// The Subscriber closes first and has the patience: whom the Router would wait
 	// for then is a handler that does not return.
 	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: time.Second}, logger{b.log})

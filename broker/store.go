@@ -19,11 +19,14 @@ type store interface {
 	// get returns the message of the log at position; errNone if there is none.
 	get(ctx context.Context, position uint64) (stored, error)
 	// next returns the subject's first message at or behind position; errNone. It
-	// asks the leader: what it does not find does not exist.
+	// asks the leader. A store that cannot read at all (no file can be opened) may say
+	// errNone as well: before much is made of it, has is to be asked.
 	next(ctx context.Context, subject string, position uint64) (stored, error)
+	// has reports whether the log has messages of the subject, without reading them.
+	has(ctx context.Context, subject string) (bool, error)
 	// scan calls each with every message of the log, in order, and returns the
-	// position of the last one ever stored.
-	scan(ctx context.Context, each func(stored)) (last uint64, err error)
+	// position that the log begins at, and that of the last one ever stored.
+	scan(ctx context.Context, each func(stored)) (first, last uint64, err error)
 	// purge removes all messages below position.
 	purge(ctx context.Context, below uint64) error
 

@@ -18,14 +18,17 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // Submit stores r as the job id and returns it as it was stored: queued, whatever
-// has become of it since. A job that is there already is returned as it stands: the
-// same id is never two jobs.
+// has become of it since. A job that is in the log already is returned as it stands: the
+// same id is never two jobs there. Of one that is in the archive the log knows nothing.
 func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
 	if b.isClosing() {
 		return job.Job{}, job.ErrDraining
 	}
 	if err := b.room.forSubmit(int64(len(r.Input))); err != nil {
 		return job.Job{}, err
+	}
+	if b.behind() {
+		return job.Job{}, unavailable(errors.New("too many jobs that are over wait for the archive"))
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -37,11 +40,14 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 		return job.Job{}, err
 	}
 	q := complete(r, k)
-	e := b.entry(r.Kind, id, r.Owner)
 	w := &write{attachment: r.Input, dropped: func() { b.queue.Dismiss(r.Kind) }, propose: func(j *job.Job) ([]job.Record, bool) {
 		return []job.Record{submitted(q)}, !j.Exists()
 	}}
-	if err := b.append(ctx, e, w); err != nil {
+	b.mu.Lock()
+	e := b.entry(r.Kind, id, r.Owner)
+	b.enqueue(e, w)
+	b.mu.Unlock()
+	if err := b.await(ctx, e, w); err != nil {
 		if errors.Is(err, job.ErrLeaseLost) { // it exists
 			return b.Job(ctx, id)
 		}
@@ -75,10 +81,8 @@ func submitted(q *job.Request) job.Record {
 }
 
 // entry returns the job's entry, a fresh one if it has none. It is dropped again
-// if nothing comes to be stored.
+// if nothing comes to be stored. b.mu is held.
 func (b *Broker) entry(kind string, id job.ID, owner string) *entry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	e := b.jobs[id]
 	if e == nil {
 		e = &entry{subject: subjectOf(kind, id), floor: b.head + 1, behind: b.written, job: job.Job{ID: id, Kind: kind, Owner: owner}}

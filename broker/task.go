@@ -58,7 +58,7 @@ func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
 		t.lease = j.Cursor.Seq + 1
 		t.timeoutAt = time.Now().Add(j.Request.Timeout).UTC().Truncate(time.Millisecond)
 		return []job.Record{{
-			Type: job.Running, Attempt: j.Attempt, Private: &job.Private{Node: b.node},
+			Type: job.Running, Attempt: j.Attempt, Private: &job.Private{Node: b.node, AtMostOnce: b.kind(j.Kind).AtMostOnce},
 			Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: b.node, TimeoutAt: job.Time(t.timeoutAt)}),
 		}}, true
 	}})
@@ -184,9 +184,10 @@ func (t *Task) end() {
 	if t.e.task == t {
 		t.e.task = nil
 	}
+	over := t.e.job.Lease != t.lease // else nobody knows how it ends
 	stands := t.e.job.Result != nil && t.e.job.Result.Lease == t.lease
 	t.b.mu.Unlock()
-	if len(t.pieces) > 0 && !stands {
+	if len(t.pieces) > 0 && over && !stands {
 		t.removePieces()
 	}
 }

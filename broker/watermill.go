@@ -161,19 +161,17 @@ func (s *Subscriber) serve(ctx context.Context, kind string, out chan<- *message
 	}
 }
 
-// claimPause is how long a job waits that could not be claimed, though nobody else
-// has it: the store is sick, and asking it at once again does not heal it.
+// claimPause is how long a job waits that still waits, but could not be claimed: the
+// store is sick, or the job is, and asking at once again heals neither.
 const claimPause = time.Second
 
 // run claims one job and sees it through.
 func (s *Subscriber) run(ctx context.Context, id job.ID, out chan<- *message.Message) {
 	t, err := s.b.claim(s.b.ctx, id) // not ctx: a claim that is on its way is not given up
-	if errors.Is(err, job.ErrLeaseLost) {
-		s.b.queue.Return(id, 0)
-		return
-	}
 	if err != nil {
-		s.b.log.Error("job not claimed", zap.String("job", string(id)), zap.Error(err))
+		if !errors.Is(err, job.ErrLeaseLost) {
+			s.b.log.Error("job not claimed", zap.String("job", string(id)), zap.Error(err))
+		}
 		s.b.queue.Return(id, claimPause)
 		return
 	}

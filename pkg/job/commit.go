@@ -5,6 +5,6 @@ package job
 type Commit struct {
 	Was    Status  // before it; "": the job is new, or was loaded at start
 	Before Cursor  // of the job before it
-	Job    *Job    // after it
+	Job    *Job    // after it; without a status: what is stored of it is damaged
 	Events []Event // its events; none when the job was loaded at start
 }

@@ -57,6 +57,7 @@ type Job struct {
 	CancelRequest json.RawMessage `json:"-"`      // data of the first job.cancel_requested, which the end repeats; nil once it is over
 	Lease         uint64          `json:"-"`      // seq of the job.running that holds it; 0: nobody does
 	Node          string          `json:"-"`      // process that holds it
+	AtMostOnce    bool            `json:"-"`      // its attempt must not be followed by another if its process dies
 	Cursor        Cursor          `json:"cursor"` // of the last record
 }
 
@@ -159,7 +160,7 @@ func (j *Job) accept(r *Record) {
 func (j *Job) foldRunning(r *Record) {
 	j.Attempt, j.Lease, j.Progress, j.RunAt = r.Attempt, r.Seq, nil, time.Time{}
 	if r.Private != nil {
-		j.Node = r.Private.Node
+		j.Node, j.AtMostOnce = r.Private.Node, r.Private.AtMostOnce
 	}
 	if j.StartedAt.IsZero() {
 		j.StartedAt = r.Time
@@ -186,7 +187,7 @@ func (j *Job) foldEnd(r *Record) {
 	j.release()
 }
 
-func (j *Job) release() { j.Lease, j.Node = 0, "" }
+func (j *Job) release() { j.Lease, j.Node, j.AtMostOnce = 0, "", false }
 
 // Expired reports whether the job is kept no longer.
 func (j *Job) Expired(now time.Time) bool {

@@ -26,6 +26,8 @@ type Private struct {
 	Request *Request `json:"request,omitempty"` // on the first job.queued: what is asked for
 	Node    string   `json:"node,omitempty"`    // on job.running: the process whose heartbeat carries the lease
 	Result  *Result  `json:"result,omitempty"`  // on job.succeeded: where the result's bytes are
+
+	AtMostOnce bool `json:"at_most_once,omitempty"` // on job.running: if the process dies, the work must not be done again
 }
 
 // PieceSize is how the bytes of a large result are cut: all pieces but the last have

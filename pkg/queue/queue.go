@@ -75,6 +75,9 @@ func (q *Queue) line(kind string) *line {
 
 // Fold takes one commit of the log.
 func (q *Queue) Fold(c *job.Commit) {
+	if c.Job.Status == "" {
+		return // it is damaged: nobody can run it
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.line(c.Job.Kind)
