@@ -224,6 +224,7 @@ func TestNoSweepAfterDamage(t *testing.T) {
 	require.Eventually(t, func() bool { return b.Archived(task.Job.ID) }, timeToWait, tick)
 	halt(b)
 	m.mu.Lock()
+	m.log, m.tails = nil, map[string]uint64{} // as if it was purged
 	m.archive[string(task.Job.ID)].data[20] ^= 1
 	m.mu.Unlock()
 	b, logs := reopen(t, shared{m}, time.Hour)
