@@ -71,7 +71,7 @@ func queuedText(e *client.Event) string {
 		text += fmt.Sprintf(" for attempt %d: %s", d.Attempt, d.Reason)
 	}
 	if d.RunAt != nil {
-		text += ", to run at " + clock(*d.RunAt)
+		text += ", to run at " + clock(time.Time(*d.RunAt))
 	}
 	return text
 }

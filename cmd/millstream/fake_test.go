@@ -104,7 +104,7 @@ var fakeJobs = index(
 	fakeJob{name: "retried", status: job.StatusSucceeded, result: "second\n", resultType: "text/plain", events: did(
 		"job.queued", `{"reason":"submitted"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"first\n"}`,
 		"job.attempt_failed", `{"attempt":1,"error":{"type":"/problems/exit-status","title":"T","detail":"exit status 1"},"retry_at":"2026-11-22T10:00:10.000Z"}`,
-		"job.queued", `{"attempt":2,"reason":"retry"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"second\n"}`, "job.succeeded", `{"result":"second\n"}`,
+		"job.queued", `{"attempt":2,"reason":"retry","run_at":"2026-11-22T10:00:10.000Z"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"second\n"}`, "job.succeeded", `{"result":"second\n"}`,
 	)},
 	fakeJob{name: "silent", status: job.StatusSucceeded, result: "null", resultType: "application/json", events: did("job.queued", `{}`, "job.running", `{}`, "job.succeeded", `{"result":null}`)},
 	fakeJob{name: "large", status: job.StatusSucceeded, result: fakeLarge, resultType: "text/plain", events: did(
