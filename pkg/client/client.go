@@ -39,8 +39,8 @@ type Options struct {
 	// Silence is how long a stream may say nothing, not even a heartbeat, before
 	// it is given up and resumed. Default: 45 s, three heartbeats.
 	Silence time.Duration
-	// Patience is how long Events tries to get back to a server that it has lost
-	// before it ends with the error. Default: 5 min, longer than a restart takes.
+	// Patience is how long a watch or a download tries to get back to a server that
+	// it has lost before it ends with the error. Default: 5 min, longer than a restart takes.
 	Patience time.Duration
 }
 
