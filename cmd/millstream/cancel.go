@@ -43,5 +43,5 @@ func cancelOne(cmd *cobra.Command, server *remote, id job.ID, reason string) err
 		return server.fault(fmt.Errorf("%s: %w", id, err))
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", id, standing(j))
-	return unwritten(err)
+	return err
 }

@@ -23,12 +23,13 @@ const (
 type remote struct {
 	*client.Client
 	address string
+	flags   string // that name it to another command; empty if the default or the variable does
 }
 
 // fault makes an error of a request one that ends the program; what the user
-// has interrupted stays that.
+// has interrupted stays that, and so does output that could not be written.
 func (r *remote) fault(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.As(err, new(*exitError)) {
 		return err
 	}
 	return &exitError{exitServer, inPlainWords(r.address, err)}
@@ -46,6 +47,10 @@ func connect(cmd *cobra.Command) (*remote, error) {
 	if v := os.Getenv(serverVariable); v != "" && !f.Changed {
 		address = v
 	}
+	var flags string
+	if f.Changed {
+		flags = " --" + serverFlag + " " + address
+	}
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
@@ -53,7 +58,7 @@ func connect(cmd *cobra.Command) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &remote{c, address}, nil
+	return &remote{c, address, flags}, nil
 }
 
 // local returns how this machine reaches what listens on an address: one that

@@ -67,7 +67,7 @@ func did(typesAndData ...string) (records []job.Record) {
 	attempt := 1
 	for i := 0; i < len(typesAndData); i += 2 {
 		t := job.Type(typesAndData[i])
-		if t == job.Queued && i > 0 {
+		if t == job.Queued && i > 0 && !strings.Contains(typesAndData[i+1], "drain") {
 			attempt++
 		}
 		records = append(records, job.Record{
@@ -105,6 +105,14 @@ var fakeJobs = index(
 		"job.queued", `{"reason":"submitted"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"first\n"}`,
 		"job.attempt_failed", `{"attempt":1,"error":{"type":"/problems/exit-status","title":"T","detail":"exit status 1"},"retry_at":"2026-11-22T10:00:10.000Z"}`,
 		"job.queued", `{"attempt":2,"reason":"retry","run_at":"2026-11-22T10:00:10.000Z"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"second\n"}`, "job.succeeded", `{"result":"second\n"}`,
+	)},
+	fakeJob{name: "drained", status: job.StatusSucceeded, result: "half\n", resultType: "text/plain", events: did(
+		"job.queued", `{"reason":"submitted"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"ha"}`,
+		"job.queued", `{"attempt":1,"reason":"drain"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"half\n"}`, "job.succeeded", `{"result":"half\n"}`,
+	)},
+	fakeJob{name: "pieces", status: job.StatusSucceeded, result: "a\nb\nc\n", resultType: "text/plain", events: did(
+		"job.queued", `{}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"a\n"}`, "job.output", `{"index":1,"chunk":"b\n"}`,
+		"job.output", `{"index":2,"chunk":"c\n"}`, "job.succeeded", `{"result":"a\nb\nc\n"}`,
 	)},
 	fakeJob{name: "silent", status: job.StatusSucceeded, result: "null", resultType: "application/json", events: did("job.queued", `{}`, "job.running", `{}`, "job.succeeded", `{"result":null}`)},
 	fakeJob{name: "large", status: job.StatusSucceeded, result: fakeLarge, resultType: "text/plain", events: did(
@@ -164,9 +172,6 @@ func fakeSubmit(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	o := j.object()
 	o["status"] = "queued"
-	if r.Header.Get("Prefer") == "wait=1" { // it ends in no time
-		o["status"] = j.status
-	}
 	o["asked"] = fmt.Sprintf("%s %s %q", r.URL.RawQuery, r.Header.Get("Content-Type"), body)
 	writeJSON(w, http.StatusAccepted, o)
 }

@@ -24,8 +24,19 @@ type screen interface {
 
 // isTerminal reports whether what a command reads or writes is a terminal.
 func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	f := fileOf(stream)
+	return f != nil && term.IsTerminal(int(f.Fd()))
+}
+
+// fileOf returns the file that a command reads or writes; nil if it is none.
+func fileOf(stream any) *os.File {
+	switch s := stream.(type) {
+	case *os.File:
+		return s
+	case *stdout:
+		return s.file
+	}
+	return nil
 }
 
 // isText reports whether content of the media type can be shown to people.
