@@ -32,7 +32,7 @@ queued, running until its worker has stopped, or over already. That is no error.
 		},
 	}
 	serverFlags(cmd)
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever watches the job")
+	cmd.Flags().StringVar(&reason, "reason", "", "a `text` that says why, for whoever watches the job")
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/millstream/millstream/pkg/client"
 	"github.com/millstream/millstream/pkg/job"
@@ -68,6 +69,8 @@ func (s *console) void(e *client.Event) string {
 	}
 	return "; its output so far does not count"
 }
+
+func (s *console) lost(_ job.ID, text string) { s.line(clock(time.Now()) + " " + text) }
 
 // line writes a line about the job, above the bar and not into a line of output.
 func (s *console) line(text string) {

@@ -88,7 +88,7 @@ func inPlainWords(server string, err error) error {
 	case neverReached(err):
 		return fmt.Errorf("cannot reach %s: %w (does 'millstream serve' run there? see --server)", server, away(err).Err)
 	case away(err) != nil:
-		return fmt.Errorf("%s does not answer: %w", server, away(err).Err)
+		return fmt.Errorf("the request to %s failed: %w", server, away(err).Err)
 	}
 	return fmt.Errorf("%s: %w", server, err)
 }

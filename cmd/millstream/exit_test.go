@@ -68,8 +68,8 @@ func TestInPlainWords(t *testing.T) {
 	nobody := &url.Error{Op: "Post", URL: "http://s/v1", Err: &net.OpError{Op: "dial", Err: errors.New("refused")}}
 	require.EqualError(t, r.fault(nobody), "cannot reach http://s: dial: refused (does 'millstream serve' run there? see --server)")
 	require.EqualError(t, r.unanswered(io.Discard, nobody), r.fault(nobody).Error())
-	require.EqualError(t, r.fault(lost), "http://s does not answer: EOF")
-	require.EqualError(t, r.unanswered(io.Discard, lost), "http://s does not answer: EOF; the job may have been stored, or not")
+	require.EqualError(t, r.fault(lost), "the request to http://s failed: EOF")
+	require.EqualError(t, r.unanswered(io.Discard, lost), "the request to http://s failed: EOF; the job may have been stored, or not")
 	require.Equal(t, exitServer, exitCode(r.unanswered(io.Discard, lost)))
 
 	unread := &url.Error{Op: "Post", URL: "http://s/v1", Err: &fs.PathError{Op: "read", Path: "f", Err: io.ErrNoProgress}}

@@ -13,12 +13,12 @@ import (
 
 // follow shows a job's events to its end and returns the last one; it is nil if
 // there was none behind after.
-func (r *remote) follow(ctx context.Context, id job.ID, after string, s screen) (last *client.Event, err error) {
+func (r *remote) follow(ctx context.Context, id job.ID, after string) (last *client.Event, err error) {
 	for e, err := range r.Events(ctx, id, after) {
 		if err != nil {
 			return last, err
 		}
-		if err := s.show(&e); err != nil {
+		if err := r.screen.show(&e); err != nil {
 			return last, err
 		}
 		last = &e
@@ -67,7 +67,8 @@ type following struct {
 // The error stands for how it ended.
 func (r *remote) followOne(ctx context.Context, id job.ID, f following, out, status io.Writer) error {
 	o := &output{w: out}
-	last, err := r.followIn(ctx, id, f, f.screen(o, status))
+	r.screen = f.screen(o, status)
+	last, err := r.followIn(ctx, id, f)
 	if err != nil {
 		return r.interrupted(status, id, f, last, err)
 	}
@@ -81,14 +82,14 @@ func (r *remote) followOne(ctx context.Context, id job.ID, f following, out, sta
 	return ofStatus(end)
 }
 
-func (r *remote) followIn(ctx context.Context, id job.ID, f following, s screen) (*client.Event, error) {
-	defer s.close()
+func (r *remote) followIn(ctx context.Context, id job.ID, f following) (*client.Event, error) {
+	defer r.screen.close()
 	if f.within > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, f.within, errNotOver)
 		defer stop()
 	}
-	return r.follow(ctx, id, f.after, s)
+	return r.follow(ctx, id, f.after)
 }
 
 func (f following) screen(o *output, status io.Writer) screen {
@@ -115,7 +116,7 @@ func (r *remote) finish(ctx context.Context, id job.ID, v view, last *client.Eve
 		return err
 	case end == job.StatusSucceeded:
 		if len(o.wrote) > 1 && !isTerminal(o.w) {
-			fmt.Fprintf(status, "The output is that of %d attempts. The result alone: %s\n", len(o.wrote), r.again(id, following{view: viewResult}, nil))
+			fmt.Fprintf(status, "The output is that of %d runs. The result alone: %s\n", len(o.wrote), r.again(id, following{view: viewResult}, nil))
 		}
 		return o.result(ctx, r.Client, id, last)
 	case v == viewResult:

@@ -13,13 +13,15 @@ import (
 	"golang.org/x/term"
 
 	"github.com/millstream/millstream/pkg/client"
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // screen shows the events of the jobs that are watched. It is called from many
 // goroutines.
 type screen interface {
 	show(e *client.Event) error
-	close() // nothing more comes
+	lost(id job.ID, text string) // its watch waits for the server
+	close()                      // nothing more comes
 }
 
 // isTerminal reports whether what a command reads or writes is a terminal.
@@ -58,7 +60,8 @@ func (s *jsonLines) show(e *client.Event) error {
 	return err
 }
 
-func (s *jsonLines) close() {}
+func (s *jsonLines) lost(job.ID, string) {}
+func (s *jsonLines) close()              {}
 
 // lines shows each event of several jobs in a line for people.
 type lines struct {
@@ -66,10 +69,15 @@ type lines struct {
 	w  io.Writer
 }
 
-func (s *lines) show(e *client.Event) error {
+func (s *lines) show(e *client.Event) error { return s.line(timeOf(e), e.Job, describe(e)) }
+
+// lost leaves it to the next line to fail if this one cannot be written.
+func (s *lines) lost(id job.ID, text string) { _ = s.line(time.Now(), id, text) }
+
+func (s *lines) line(at time.Time, id job.ID, text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := fmt.Fprintf(s.w, "%s %s %s\n", clock(timeOf(e)), e.Job, describe(e))
+	_, err := fmt.Fprintf(s.w, "%s %s %s\n", clock(at), id, text)
 	return err
 }
 
@@ -87,4 +95,5 @@ func timeOf(e *client.Event) time.Time {
 type nothing struct{}
 
 func (nothing) show(*client.Event) error { return nil }
+func (nothing) lost(job.ID, string)      {}
 func (nothing) close()                   {}

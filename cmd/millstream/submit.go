@@ -71,10 +71,10 @@ is interrupted, and its exit code is how the job ended; see 'millstream --help'.
 
 func (s *submission) flags(cmd *cobra.Command) {
 	f, o := cmd.Flags(), &s.options
-	f.StringVarP(&s.input, "input", "i", "", "the input itself, in place of a file")
+	f.StringVarP(&s.input, "input", "i", "", "the input itself, a `text` in place of a file")
 	f.StringVar(&o.ContentType, "type", "", "media `type` of the input (default: JSON if it is an object or array, else what it looks like)")
-	f.StringArrayVar(&o.Tags, "tag", nil, "a tag to find the job by; may be repeated")
-	f.StringVar(&s.priority, "priority", job.Normal.String(), "low, normal or high")
+	f.StringArrayVar(&o.Tags, "tag", nil, "a `tag` to find the job by; may be repeated")
+	f.StringVar(&s.priority, "priority", job.Normal.String(), "the job's `level`: low, normal or high")
 	f.Var(flagOf(&o.Timeout, someTime), "timeout", "how long an attempt may take (default: the kind's)")
 	f.Var(flagOf(&o.MaxAttempts, atLeastOnce), "max-attempts", "how often to try (default: the kind's)")
 	f.Var(flagOf(&o.Retention, someTime), "retention", "how long to keep the job after its end (default: the kind's)")

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -53,11 +55,14 @@ func TestRead_long(t *testing.T) {
 	}
 }
 
-// sender answers requests without a network.
+// sender answers requests without a network; with "" nobody does.
 type sender func(*http.Request) string
 
 func (s sender) RoundTrip(r *http.Request) (*http.Response, error) {
 	text := s(r)
+	if text == "" {
+		return nil, errors.New("nobody is there")
+	}
 	h := http.Header{"Content-Type": {"text/event-stream"}}
 	return &http.Response{StatusCode: http.StatusOK, Request: r, Header: h, ContentLength: int64(len(text)), Body: io.NopCloser(strings.NewReader(text))}, nil
 }
@@ -80,4 +85,28 @@ func TestFollowOne_within(t *testing.T) {
 		require.NotEmpty(t, out.String())
 	}
 	require.Equal(t, map[string]bool{"/events": true, "/result": false, "": false}, bounded)
+}
+
+// Who watches is told when the server is away.
+func TestFollowOne_lost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := job.Event{Job: fakeID("output"), Record: job.Record{Seq: 1, Type: job.Canceled}}
+		tries := 0
+		r := &remote{}
+		c, err := client.New("http://s", &client.Options{Lost: r.lost, HTTP: &http.Client{Transport: sender(func(*http.Request) string {
+			switch tries++; tries {
+			case 1:
+				return ": a stream that is cut\n\n"
+			case 2, 3:
+				return ""
+			}
+			return "id: 1-1-1\nevent: job.canceled\ndata: " + string(e.AppendJSON(nil)) + "\n\n"
+		})}})
+		require.NoError(t, err)
+		r.Client = c
+		var status bytes.Buffer
+		err = r.followOne(t.Context(), e.Job, following{}, io.Discard, &status)
+		require.Equal(t, exitCanceled, exitCode(err))
+		require.Regexp(t, `^[\d:]+ the server is away \(nobody is there\): trying again\n[\d:]+ canceled\n$`, status.String())
+	})
 }

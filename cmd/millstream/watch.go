@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -89,14 +90,17 @@ func (w *watching) following() following {
 // followAll shows several jobs to their ends. The error stands for the worst of
 // these.
 func (r *remote) followAll(ctx context.Context, ids []string, asJSON bool, out, status io.Writer) error {
-	s := screenFor(ids, asJSON, out)
+	r.screen = screenFor(ids, asJSON, out)
 	errs := make([]error, len(ids))
 	var wg sync.WaitGroup
 	for i, id := range ids {
-		wg.Go(func() { errs[i] = r.followAmong(ctx, s, job.ID(id)) })
+		wg.Go(func() { errs[i] = r.followAmong(ctx, job.ID(id)) })
 	}
 	wg.Wait()
-	s.close()
+	r.screen.close()
+	if ctx.Err() != nil {
+		fmt.Fprintf(status, "The jobs go on: millstream watch%s %s\n", r.flags, strings.Join(ids, " "))
+	}
 	for i, err := range errs {
 		if err != nil {
 			report(status, fmt.Errorf("%s: %w", ids[i], err))
@@ -105,8 +109,8 @@ func (r *remote) followAll(ctx context.Context, ids []string, asJSON bool, out, 
 	return said(worst(errs))
 }
 
-func (r *remote) followAmong(ctx context.Context, s screen, id job.ID) error {
-	last, err := r.follow(ctx, id, "", s)
+func (r *remote) followAmong(ctx context.Context, id job.ID) error {
+	last, err := r.follow(ctx, id, "")
 	if err != nil {
 		return r.fault(err)
 	}
