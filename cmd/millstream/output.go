@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -141,14 +142,15 @@ func (o *output) result(ctx context.Context, c *client.Client, id job.ID, e *cli
 		return err
 	}
 	defer r.Body.Close()
-	if isTerminal(o.w) && !isText(r.Type) {
-		return &exitError{exitFailed, fmt.Errorf("the result is %s: send it to a file or another program, it is not for a terminal", clean(r.Type))}
+	body := bufio.NewReader(r.Body)
+	if isTerminal(o.w) && !(isText(r.Type) && looksLikeText(body)) {
+		return &exitError{exitFailed, fmt.Errorf("the result, %s, is no text: send it to a file or another program", clean(r.Type))}
 	}
 	if r.Size < 0 || r.Size > job.MaxInline {
-		_, err = io.Copy(o.w, r.Body)
+		_, err = io.Copy(o.w, body)
 		return err
 	}
-	return o.small(r.Body)
+	return o.small(body)
 }
 
 // small writes a result of which the event had no checksum.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"mime"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -45,6 +47,13 @@ func fileOf(stream any) *os.File {
 func isText(contentType string) bool {
 	t, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (strings.HasPrefix(t, "text/") || t == "application/json" || strings.HasSuffix(t, "+json"))
+}
+
+// looksLikeText reports whether what comes can be shown to people, whatever its
+// media type says: that of a command's output is text unless it was told otherwise.
+func looksLikeText(r *bufio.Reader) bool {
+	front, _ := r.Peek(512) // all that DetectContentType looks at; an error comes again
+	return strings.HasPrefix(http.DetectContentType(front), "text/")
 }
 
 // jsonLines shows each event as the object it came as, on a line of its own.
