@@ -220,7 +220,7 @@ func retry(j *job.Job, p *job.Problem, at time.Time) []job.Record {
 func queuedAgain(j *job.Job, attempt int, why job.QueuedReason, at time.Time) job.Record {
 	d := job.QueuedData{Kind: j.Kind, Attempt: attempt, Reason: why}
 	if !at.IsZero() {
-		d.RunAt = &at
+		d.RunAt = (*job.Time)(&at)
 	}
 	return job.Record{Type: job.Queued, Attempt: attempt, Data: job.MustData(d)}
 }

@@ -191,7 +191,7 @@ func sources(t *testing.T, suffix string) map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case d.Name() == "node_modules" || d.Name() == ".git":
+		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git"): // in a worktree .git is a file
 			return fs.SkipDir
 		case strings.HasSuffix(path, suffix) && d.Type().IsRegular():
 			text, err := os.ReadFile(path)

@@ -94,6 +94,8 @@ func (s *bars) show(e *client.Event) error {
 	return nil
 }
 
+func (s *bars) lost(id job.ID, text string) { s.add(id).say(text) }
+
 // filled returns how much of a bar is full; nothing if the total is not known.
 func filled(p client.Progress) int64 {
 	if p.Total == nil || *p.Total <= 0 {

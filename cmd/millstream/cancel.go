@@ -32,7 +32,7 @@ queued, running until its worker has stopped, or over already. That is no error.
 		},
 	}
 	serverFlags(cmd)
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever watches the job")
+	cmd.Flags().StringVar(&reason, "reason", "", "a `text` that says why, for whoever watches the job")
 	return cmd
 }
 
@@ -43,5 +43,5 @@ func cancelOne(cmd *cobra.Command, server *remote, id job.ID, reason string) err
 		return server.fault(fmt.Errorf("%s: %w", id, err))
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", id, standing(j))
-	return unwritten(err)
+	return err
 }

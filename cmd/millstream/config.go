@@ -43,7 +43,7 @@ line for each mistake if there is one. Secrets in it are printed too.`,
 				return err
 			}
 			_, err = cmd.OutOrStdout().Write(text)
-			return unwritten(err)
+			return err
 		},
 	}
 	settingsFlags(cmd.Flags())

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millstream/millstream/pkg/client"
+	"github.com/millstream/millstream/pkg/job"
 )
 
 const (
@@ -23,15 +25,25 @@ const (
 type remote struct {
 	*client.Client
 	address string
+	screen  screen // of what is followed; nil: nothing is
+	flags   string // that name it to another command; empty if the default or the variable does
 }
 
 // fault makes an error of a request one that ends the program; what the user
-// has interrupted stays that.
+// has interrupted stays that, and so does output that could not be written.
 func (r *remote) fault(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.As(err, new(*exitError)) {
 		return err
 	}
 	return &exitError{exitServer, inPlainWords(r.address, err)}
+}
+
+// lost says that a watch waits for the server to come back.
+func (r *remote) lost(id job.ID, err error) {
+	if e := away(err); e != nil {
+		err = e.Err
+	}
+	r.screen.lost(id, fmt.Sprintf("the server is away (%v): trying again", err))
 }
 
 // serverFlags adds --server to a command.
@@ -46,14 +58,17 @@ func connect(cmd *cobra.Command) (*remote, error) {
 	if v := os.Getenv(serverVariable); v != "" && !f.Changed {
 		address = v
 	}
+	var flags string
+	if f.Changed {
+		flags = " --" + serverFlag + " " + address
+	}
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
-	c, err := client.New(address, &client.Options{Key: os.Getenv(keyVariable)})
-	if err != nil {
-		return nil, err
-	}
-	return &remote{c, address}, nil
+	r := &remote{address: address, flags: flags}
+	var err error
+	r.Client, err = client.New(address, &client.Options{Key: os.Getenv(keyVariable), Lost: r.lost})
+	return r, err
 }
 
 // local returns how this machine reaches what listens on an address: one that

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/millstream/millstream/pkg/client"
 	"github.com/millstream/millstream/pkg/job"
@@ -27,7 +28,9 @@ func newConsole(out *output, status io.Writer) *console {
 func (s *console) show(e *client.Event) error {
 	switch {
 	case e.Type == job.Output:
-		return s.out.write(chunkOf(e))
+		return s.output(e)
+	case e.Type == job.Running:
+		s.out.begin(e)
 	case e.Type == job.Progress && isTerminal(s.status):
 		if s.bars == nil {
 			s.begin(newBars(s.status, false))
@@ -36,19 +39,48 @@ func (s *console) show(e *client.Event) error {
 	case e.Type.Terminal():
 		s.close()
 	}
-	return s.line(clock(timeOf(e)) + " " + describe(e))
+	s.line(clock(timeOf(e)) + " " + describe(e) + s.void(e))
+	return nil
 }
 
+// output writes a piece of output; what is no text would only upset a terminal.
+func (s *console) output(e *client.Event) error {
+	c := chunkOf(e)
+	if c.isText || !isTerminal(s.screen) {
+		return s.out.write(c)
+	}
+	if s.out.take(c) {
+		s.line(clock(timeOf(e)) + " " + describe(e) + " that are no text")
+	}
+	return nil
+}
+
+// void says of a run that came to nothing what this means for its output.
+func (s *console) void(e *client.Event) string {
+	r := s.out.current()
+	over := e.Type == job.AttemptFailed || e.Type == job.Queued
+	if !over || r == nil || r.void || r.seq != s.out.run || e.Seq < r.seq {
+		return ""
+	}
+	r.void = true
+	if s.out.inLine && !s.shared { // the next one's does not go on in its line
+		_, _ = s.screen.Write([]byte{'\n'})
+		s.out.inLine = false
+	}
+	return "; its output so far does not count"
+}
+
+func (s *console) lost(_ job.ID, text string) { s.line(clock(time.Now()) + " " + text) }
+
 // line writes a line about the job, above the bar and not into a line of output.
-func (s *console) line(text string) error {
+func (s *console) line(text string) {
 	w := s.status
 	if s.bars != nil {
 		w = s.bars
 	} else if s.shared && s.out.inLine {
 		text, s.out.inLine = "\n"+text, false
 	}
-	_, err := fmt.Fprintln(w, text)
-	return err
+	fmt.Fprintln(w, text) // where nobody can read it the output still counts
 }
 
 // begin shows the bar. Output to the same terminal goes above it from now on, a

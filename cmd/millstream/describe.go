@@ -31,7 +31,7 @@ var descriptions = map[job.Type]func(*client.Event) string{
 	job.Succeeded:       func(*client.Event) string { return "succeeded" },
 	job.Failed:          func(e *client.Event) string { return "failed: " + problemText(dataOf[failure](e).Error) },
 	job.Canceled:        func(e *client.Event) string { return because("canceled", dataOf[reason](e).Reason) },
-	job.StreamReset:     func(e *client.Event) string { return because("the events start over", dataOf[reason](e).Reason) },
+	job.StreamReset:     streamResetText,
 }
 
 type (
@@ -71,7 +71,7 @@ func queuedText(e *client.Event) string {
 		text += fmt.Sprintf(" for attempt %d: %s", d.Attempt, d.Reason)
 	}
 	if d.RunAt != nil {
-		text += ", to run at " + clock(*d.RunAt)
+		text += ", to run at " + clock(time.Time(*d.RunAt))
 	}
 	return text
 }
@@ -79,6 +79,14 @@ func queuedText(e *client.Event) string {
 func attemptFailedText(e *client.Event) string {
 	d := dataOf[failure](e)
 	return fmt.Sprintf("attempt %d failed: %s", d.Attempt, problemText(d.Error))
+}
+
+func streamResetText(e *client.Event) string {
+	why := dataOf[reason](e).Reason
+	if why == client.Latest { // as was asked for
+		return "what has happened is left out"
+	}
+	return because("the events start over", why)
 }
 
 func logText(e *client.Event) string {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
+	"strings"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -47,15 +49,6 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// unwritten makes an error of writing the output one of its own: who reads it did
-// not get it all, and the server is not to blame.
-func unwritten(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{exitFailed, fmt.Errorf("output: %w", err)}
-}
-
 // exitCode returns the code for err. What nobody has given one came up before
 // anything was done: it is a mistake in how the program was called.
 func exitCode(err error) int {
@@ -83,17 +76,34 @@ func report(w io.Writer, err error) {
 // inPlainWords says of an error of a request what a user can do about it.
 func inPlainWords(server string, err error) error {
 	var refused *job.Problem
-	var away *url.Error
 	switch {
 	case errors.As(err, &refused):
 		for _, f := range refused.Errors {
+			if strings.Contains(refused.Detail, f.Detail) {
+				continue // it was said
+			}
 			err = fmt.Errorf("%w\n  %s: %s", err, f.Pointer, f.Detail)
 		}
 		return err
-	case errors.As(err, &away):
-		return fmt.Errorf("cannot reach %s: %w (does 'millstream serve' run there? see --server)", server, away.Err)
+	case neverReached(err):
+		return fmt.Errorf("cannot reach %s: %w (does 'millstream serve' run there? see --server)", server, away(err).Err)
+	case away(err) != nil:
+		return fmt.Errorf("the request to %s failed: %w", server, away(err).Err)
 	}
 	return fmt.Errorf("%s: %w", server, err)
+}
+
+// away returns the error of a request that got no answer; nil if it is another one.
+func away(err error) *url.Error {
+	var e *url.Error
+	_ = errors.As(err, &e)
+	return e
+}
+
+// neverReached reports whether nobody was there to be asked.
+func neverReached(err error) bool {
+	var dial *net.OpError
+	return away(err) != nil && errors.As(err, &dial) && dial.Op == "dial"
 }
 
 // ofStatus returns the error that stands for a job's end; nil if it succeeded.

@@ -5,6 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,4 +58,29 @@ func TestReport(t *testing.T) {
 	report(&b, nil)
 	report(&b, context.Canceled)
 	require.Empty(t, b.String())
+}
+
+// What failed on the way says whether there was anybody, and of a submit whether
+// there may be a job.
+func TestInPlainWords(t *testing.T) {
+	r := &remote{address: "http://s"}
+	lost := &url.Error{Op: "Post", URL: "http://s/v1", Err: io.EOF}
+	nobody := &url.Error{Op: "Post", URL: "http://s/v1", Err: &net.OpError{Op: "dial", Err: errors.New("refused")}}
+	require.EqualError(t, r.fault(nobody), "cannot reach http://s: dial: refused (does 'millstream serve' run there? see --server)")
+	require.EqualError(t, r.unanswered(io.Discard, nobody), r.fault(nobody).Error())
+	require.EqualError(t, r.fault(lost), "the request to http://s failed: EOF")
+	require.EqualError(t, r.unanswered(io.Discard, lost), "the request to http://s failed: EOF; the job may have been stored, or not")
+	require.Equal(t, exitServer, exitCode(r.unanswered(io.Discard, lost)))
+
+	unread := &url.Error{Op: "Post", URL: "http://s/v1", Err: &fs.PathError{Op: "read", Path: "f", Err: io.ErrNoProgress}}
+	require.EqualError(t, r.unanswered(io.Discard, unread), "read f: "+io.ErrNoProgress.Error())
+	require.Equal(t, exitUsage, exitCode(r.unanswered(io.Discard, unread)))
+
+	var said bytes.Buffer
+	require.Equal(t, exitInterrupted, exitCode(r.unanswered(&said, context.Canceled)))
+	require.Equal(t, "Interrupted before the answer: the job may have been stored, or not.\n", said.String())
+
+	p := job.Problemf("invalid-request", "tags/0: must be short")
+	p.Errors = []job.FieldError{{Pointer: "/tags/0", Detail: "must be short"}}
+	require.EqualError(t, r.fault(p), p.Detail, "nothing is said twice")
 }

@@ -67,7 +67,7 @@ func did(typesAndData ...string) (records []job.Record) {
 	attempt := 1
 	for i := 0; i < len(typesAndData); i += 2 {
 		t := job.Type(typesAndData[i])
-		if t == job.Queued && i > 0 {
+		if t == job.Queued && i > 0 && !strings.Contains(typesAndData[i+1], "drain") {
 			attempt++
 		}
 		records = append(records, job.Record{
@@ -104,13 +104,24 @@ var fakeJobs = index(
 	fakeJob{name: "retried", status: job.StatusSucceeded, result: "second\n", resultType: "text/plain", events: did(
 		"job.queued", `{"reason":"submitted"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"first\n"}`,
 		"job.attempt_failed", `{"attempt":1,"error":{"type":"/problems/exit-status","title":"T","detail":"exit status 1"},"retry_at":"2026-11-22T10:00:10.000Z"}`,
-		"job.queued", `{"attempt":2,"reason":"retry"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"second\n"}`, "job.succeeded", `{"result":"second\n"}`,
+		"job.queued", `{"attempt":2,"reason":"retry","run_at":"2026-11-22T10:00:10.000Z"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"second\n"}`, "job.succeeded", `{"result":"second\n"}`,
+	)},
+	fakeJob{name: "drained", status: job.StatusSucceeded, result: "half\n", resultType: "text/plain", events: did(
+		"job.queued", `{"reason":"submitted"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"ha"}`,
+		"job.queued", `{"attempt":1,"reason":"drain"}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"half\n"}`, "job.succeeded", `{"result":"half\n"}`,
+	)},
+	fakeJob{name: "pieces", status: job.StatusSucceeded, result: "a\nb\nc\n", resultType: "text/plain", events: did(
+		"job.queued", `{}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"a\n"}`, "job.output", `{"index":1,"chunk":"b\n"}`,
+		"job.output", `{"index":2,"chunk":"c\n"}`, "job.succeeded", `{"result":"a\nb\nc\n"}`,
 	)},
 	fakeJob{name: "silent", status: job.StatusSucceeded, result: "null", resultType: "application/json", events: did("job.queued", `{}`, "job.running", `{}`, "job.succeeded", `{"result":null}`)},
 	fakeJob{name: "large", status: job.StatusSucceeded, result: fakeLarge, resultType: "text/plain", events: did(
 		"job.queued", `{}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"`+fakeLarge+`"}`,
 		"job.succeeded", `{"result":{"href":"x","size":70000,"type":"text/plain","sha256":"`+sumOf(fakeLarge)+`"}}`,
 	)},
+	fakeJob{name: "binary", status: job.StatusSucceeded, result: "\x00\xff", resultType: "text/plain", events: did("job.queued", `{}`, "job.running", `{}`, "job.output", `{"index":0,"chunk":"AP8=","encoding":"base64"}`,
+		"job.succeeded", `{"result":{"href":"x","size":2,"type":"text/plain","sha256":"`+sumOf("\x00\xff")+`"}}`)},
+	fakeJob{name: "late", status: job.StatusSucceeded, result: "x", resultType: "text/plain", events: did("stream.reset", `{"reason":"latest"}`, "job.succeeded", `{"result":"x"}`)},
 	fakeJob{name: "bad", status: job.StatusFailed, events: did("job.queued", `{}`, "job.running", `{}`, "job.failed", `{"error":{"type":"/problems/exit-status","title":"T","detail":"it broke"}}`)},
 	fakeJob{name: "gone", status: job.StatusCanceled, events: did("job.queued", `{}`, "job.canceled", `{"reason":"no need"}`)},
 	fakeJob{name: "never", status: job.StatusRunning, endless: true, events: did("job.queued", `{}`, "job.running", `{}`, "job.progress", `{"progress":1}`)},
@@ -164,9 +175,6 @@ func fakeSubmit(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	o := j.object()
 	o["status"] = "queued"
-	if r.Header.Get("Prefer") == "wait=1" { // it ends in no time
-		o["status"] = j.status
-	}
 	o["asked"] = fmt.Sprintf("%s %s %q", r.URL.RawQuery, r.Header.Get("Content-Type"), body)
 	writeJSON(w, http.StatusAccepted, o)
 }

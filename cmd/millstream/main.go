@@ -18,7 +18,13 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	ctx := untilSignal()
-	cmd, err := root().ExecuteContextC(ctx)
+	out := &stdout{file: os.Stdout}
+	cmd := root()
+	cmd.SetOut(out)
+	cmd, err := cmd.ExecuteContextC(ctx)
+	if err == nil {
+		err = out.err // of what does not look, such as --help
+	}
 	report(os.Stderr, err)
 	var said *exitError
 	if err != nil && !errors.As(err, &said) && exitCode(err) == exitUsage {

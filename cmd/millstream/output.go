@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -9,15 +10,33 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"os"
 
 	"github.com/millstream/millstream/pkg/client"
 	"github.com/millstream/millstream/pkg/job"
 )
 
-// chunk is a piece of a job's output, and its place in it.
+// stdout is where commands print. What cannot be written ends the program with an
+// error of its own: who reads it did not get it all, and the server is not to blame.
+type stdout struct {
+	file *os.File
+	err  error // the last one
+}
+
+func (s *stdout) Write(p []byte) (int, error) {
+	n, err := s.file.Write(p)
+	if err != nil {
+		s.err = &exitError{exitFailed, fmt.Errorf("output: %w", err)}
+		err = s.err
+	}
+	return n, err
+}
+
+// chunk is a piece of a job's output, and its place in that of its attempt.
 type chunk struct {
-	attempt, index int
-	bytes          []byte
+	index  int
+	bytes  []byte
+	isText bool
 }
 
 func chunkOf(e *client.Event) chunk {
@@ -26,33 +45,49 @@ func chunkOf(e *client.Event) chunk {
 		Chunk    string
 		Encoding string
 	}](e)
-	c := chunk{attempt: e.Attempt, index: d.Index, bytes: []byte(d.Chunk)}
-	if d.Encoding == "base64" {
+	c := chunk{d.Index, []byte(d.Chunk), d.Encoding != "base64"}
+	if !c.isText {
 		c.bytes, _ = base64.StdEncoding.DecodeString(d.Chunk) // the server's own: it decodes
 	}
 	return c
 }
 
 // output writes what a job puts out, as it comes. A piece that comes again, as
-// the events may start over, is left out. What an attempt wrote before it failed
+// the events may start over, is left out. What a run wrote that came to nothing
 // stays above what the next one writes: nothing can be taken back.
 type output struct {
-	w    io.Writer
-	last chunk     // that was written; attempt 0: none
-	sum  hash.Hash // of what that attempt wrote
+	w     io.Writer
+	run   uint64    // seq of the last job.running, 0 if it was not shown: an attempt that is handed back runs twice
+	wrote []written // the runs that put something out
 
 	inLine bool // it does not end with a newline
 }
 
-func (o *output) write(c chunk) error {
-	if c.attempt < o.last.attempt || c.attempt == o.last.attempt && c.index <= o.last.index {
+// written is what was written of one run's output.
+type written struct {
+	seq   uint64 // of its job.running
+	void  bool   // it came to nothing
+	first int    // index of the first piece
+	last  int
+	size  int
+	sum   hash.Hash
+}
+
+// begin takes a job.running: what is written from now on is that run's.
+func (o *output) begin(e *client.Event) { o.run = e.Seq }
+
+// current returns the run that put something out last; nil if none did.
+func (o *output) current() *written {
+	if len(o.wrote) == 0 {
 		return nil
 	}
-	if c.attempt > o.last.attempt {
-		o.sum = sha256.New()
+	return &o.wrote[len(o.wrote)-1]
+}
+
+func (o *output) write(c chunk) error {
+	if !o.take(c) {
+		return nil
 	}
-	o.last = chunk{attempt: c.attempt, index: c.index}
-	_, _ = o.sum.Write(c.bytes)
 	if n := len(c.bytes); n > 0 {
 		o.inLine = c.bytes[n-1] != '\n'
 	}
@@ -60,9 +95,37 @@ func (o *output) write(c chunk) error {
 	return err
 }
 
-// wrote reports whether sum, in hex, is that of the attempt's whole output.
-func (o *output) wrote(attempt int, sum string) bool {
-	return o.last.attempt == attempt && attempt > 0 && hex.EncodeToString(o.sum.Sum(nil)) == sum
+// take notes a piece, and reports whether it is a new one.
+func (o *output) take(c chunk) bool {
+	r := o.current()
+	switch {
+	case r != nil && (o.run < r.seq || o.run == r.seq && c.index <= r.last):
+		return false
+	case r == nil || o.run > r.seq:
+		o.wrote = append(o.wrote, written{seq: o.run, first: c.index, sum: sha256.New()})
+		r = o.current()
+	}
+	r.last = c.index
+	r.size += len(c.bytes)
+	_, _ = r.sum.Write(c.bytes)
+	return true
+}
+
+// isAll reports whether what the last run wrote has this checksum, in hex.
+func (o *output) isAll(sum string) bool {
+	r := o.current()
+	return r != nil && r.seq == o.run && r.first == 0 && hex.EncodeToString(r.sum.Sum(nil)) == sum
+}
+
+// isEndOf reports whether b ends with what the last run wrote, or with that part of
+// it which was shown.
+func (o *output) isEndOf(b []byte) bool {
+	r := o.current()
+	if r == nil || r.seq != o.run || r.size > len(b) || r.first == 0 && r.size < len(b) {
+		return false
+	}
+	sum := sha256.Sum256(b[len(b)-r.size:])
+	return bytes.Equal(r.sum.Sum(nil), sum[:])
 }
 
 // result writes the result of the job that ended with e, unless it is what the
@@ -71,7 +134,7 @@ func (o *output) result(ctx context.Context, c *client.Client, id job.ID, e *cli
 	d := dataOf[struct {
 		Result struct{ SHA256 string }
 	}](e)
-	if d.Result.SHA256 != "" && o.wrote(e.Attempt, d.Result.SHA256) {
+	if d.Result.SHA256 != "" && o.isAll(d.Result.SHA256) {
 		return nil
 	}
 	r, err := c.Result(ctx, id)
@@ -79,24 +142,24 @@ func (o *output) result(ctx context.Context, c *client.Client, id job.ID, e *cli
 		return err
 	}
 	defer r.Body.Close()
-	if isTerminal(o.w) && !isText(r.Type) {
-		return fmt.Errorf("the result is %s: send it to a file or another program, it is not for a terminal", clean(r.Type))
+	body := bufio.NewReader(r.Body)
+	if isTerminal(o.w) && !(isText(r.Type) && looksLikeText(body)) {
+		return &exitError{exitFailed, fmt.Errorf("the result, %s, is no text: send it to a file or another program", clean(r.Type))}
 	}
 	if r.Size < 0 || r.Size > job.MaxInline {
-		_, err = io.Copy(o.w, r.Body)
+		_, err = io.Copy(o.w, body)
 		return err
 	}
-	return o.small(e.Attempt, r.Body)
+	return o.small(body)
 }
 
 // small writes a result of which the event had no checksum.
-func (o *output) small(attempt int, body io.Reader) error {
+func (o *output) small(body io.Reader) error {
 	b, err := io.ReadAll(body)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(b)
-	if o.wrote(attempt, hex.EncodeToString(sum[:])) || string(b) == "null" {
+	if o.isEndOf(b) || string(b) == "null" {
 		return nil
 	}
 	if isTerminal(o.w) && !bytes.HasSuffix(b, []byte("\n")) {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"mime"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -13,25 +15,45 @@ import (
 	"golang.org/x/term"
 
 	"github.com/millstream/millstream/pkg/client"
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // screen shows the events of the jobs that are watched. It is called from many
 // goroutines.
 type screen interface {
 	show(e *client.Event) error
-	close() // nothing more comes
+	lost(id job.ID, text string) // its watch waits for the server
+	close()                      // nothing more comes
 }
 
 // isTerminal reports whether what a command reads or writes is a terminal.
 func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	f := fileOf(stream)
+	return f != nil && term.IsTerminal(int(f.Fd()))
+}
+
+// fileOf returns the file that a command reads or writes; nil if it is none.
+func fileOf(stream any) *os.File {
+	switch s := stream.(type) {
+	case *os.File:
+		return s
+	case *stdout:
+		return s.file
+	}
+	return nil
 }
 
 // isText reports whether content of the media type can be shown to people.
 func isText(contentType string) bool {
 	t, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (strings.HasPrefix(t, "text/") || t == "application/json" || strings.HasSuffix(t, "+json"))
+}
+
+// looksLikeText reports whether what comes can be shown to people, whatever its
+// media type says: that of a command's output is text unless it was told otherwise.
+func looksLikeText(r *bufio.Reader) bool {
+	front, _ := r.Peek(512) // all that DetectContentType looks at; an error comes again
+	return strings.HasPrefix(http.DetectContentType(front), "text/")
 }
 
 // jsonLines shows each event as the object it came as, on a line of its own.
@@ -47,7 +69,8 @@ func (s *jsonLines) show(e *client.Event) error {
 	return err
 }
 
-func (s *jsonLines) close() {}
+func (s *jsonLines) lost(job.ID, string) {}
+func (s *jsonLines) close()              {}
 
 // lines shows each event of several jobs in a line for people.
 type lines struct {
@@ -55,10 +78,15 @@ type lines struct {
 	w  io.Writer
 }
 
-func (s *lines) show(e *client.Event) error {
+func (s *lines) show(e *client.Event) error { return s.line(timeOf(e), e.Job, describe(e)) }
+
+// lost leaves it to the next line to fail if this one cannot be written.
+func (s *lines) lost(id job.ID, text string) { _ = s.line(time.Now(), id, text) }
+
+func (s *lines) line(at time.Time, id job.ID, text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := fmt.Fprintf(s.w, "%s %s %s\n", clock(timeOf(e)), e.Job, describe(e))
+	_, err := fmt.Fprintf(s.w, "%s %s %s\n", clock(at), id, text)
 	return err
 }
 
@@ -76,4 +104,5 @@ func timeOf(e *client.Event) time.Time {
 type nothing struct{}
 
 func (nothing) show(*client.Event) error { return nil }
+func (nothing) lost(job.ID, string)      {}
 func (nothing) close()                   {}

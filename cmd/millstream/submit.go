@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +24,7 @@ type submission struct {
 	options  client.SubmitOptions
 	priority string
 	input    string
+	wait     time.Duration
 	watch    bool
 	json     bool
 }
@@ -34,7 +37,8 @@ func submitCommand() *cobra.Command {
 		Long: `Submits a job and prints its id. The input is a file, standard input, or --input.
 
 With --watch it follows the job as 'watch' does. With --wait it waits in silence and
-prints the result. The exit code is then how the job ended; see 'millstream --help'.`,
+prints the result. Either prints the id on standard error first, to go on with if it
+is interrupted, and its exit code is how the job ended; see 'millstream --help'.`,
 		Example: `  millstream submit wordcount book.txt
   millstream submit wordcount book.txt --wait 30s         # prints the result
   millstream submit resize --input '{"url":"https://example.com/a.png"}' --watch
@@ -45,7 +49,15 @@ prints the result. The exit code is then how the job ended; see 'millstream --he
 			if err != nil {
 				return err
 			}
-			input, err := s.read(cmd, args[1:])
+			if err := s.check(); err != nil {
+				return err
+			}
+			source, err := s.source(cmd, args[1:])
+			if err != nil {
+				return err
+			}
+			defer source.Close()
+			input, err := s.read(cmd.Context(), source)
 			if err != nil {
 				return err
 			}
@@ -59,113 +71,143 @@ prints the result. The exit code is then how the job ended; see 'millstream --he
 
 func (s *submission) flags(cmd *cobra.Command) {
 	f, o := cmd.Flags(), &s.options
-	f.StringVarP(&s.input, "input", "i", "", "the input itself, in place of a file")
+	f.StringVarP(&s.input, "input", "i", "", "the input itself, a `text` in place of a file")
 	f.StringVar(&o.ContentType, "type", "", "media `type` of the input (default: JSON if it is an object or array, else what it looks like)")
-	f.StringArrayVar(&o.Tags, "tag", nil, "a tag to find the job by; may be repeated")
-	f.StringVar(&s.priority, "priority", job.Normal.String(), "low, normal or high")
-	f.DurationVar(&o.Timeout, "timeout", 0, "how long an attempt may take (default: the kind's)")
-	f.IntVar(&o.MaxAttempts, "max-attempts", 0, "how often to try (default: the kind's)")
-	f.DurationVar(&o.Retention, "retention", 0, "how long to keep the job after its end (default: the kind's)")
+	f.StringArrayVar(&o.Tags, "tag", nil, "a `tag` to find the job by; may be repeated")
+	f.StringVar(&s.priority, "priority", job.Normal.String(), "the job's `level`: low, normal or high")
+	f.Var(flagOf(&o.Timeout, someTime), "timeout", "how long an attempt may take (default: the kind's)")
+	f.Var(flagOf(&o.MaxAttempts, atLeastOnce), "max-attempts", "how often to try (default: the kind's)")
+	f.Var(flagOf(&o.Retention, someTime), "retention", "how long to keep the job after its end (default: the kind's)")
 	f.BoolVarP(&s.watch, "watch", "w", false, "follow the job to its end")
-	f.DurationVar(&o.Wait, "wait", 0, "wait this long for the end, then end with 5")
+	f.Var(flagOf(&s.wait, someTime), "wait", "wait this long for the end, then end with 5; the job goes on")
 	f.BoolVar(&s.json, "json", false, "print the job's JSON object, or with --watch each event's")
 }
 
 var priorities = map[string]job.Priority{"low": job.Low, "normal": job.Normal, "high": job.High}
 
-// read returns the input, and sets the options that depend on it.
-func (s *submission) read(cmd *cobra.Command, file []string) ([]byte, error) {
+// check reads the priority.
+func (s *submission) check() error {
 	p, ok := priorities[s.priority]
 	if !ok {
-		return nil, fmt.Errorf("--priority %s: must be low, normal or high", s.priority)
+		return fmt.Errorf("--priority %s: must be low, normal or high", s.priority)
 	}
 	s.options.Priority = p
-	input, err := s.source(cmd, file)
-	if s.options.ContentType == "" {
-		s.options.ContentType = sniff(input)
-	}
-	return input, err
+	return nil
 }
 
-func (s *submission) source(cmd *cobra.Command, file []string) ([]byte, error) {
+// source returns where the input comes from. It may come for ever.
+func (s *submission) source(cmd *cobra.Command, file []string) (io.ReadCloser, error) {
 	given, in := cmd.Flags().Changed("input"), cmd.InOrStdin()
 	switch {
 	case given && len(file) > 0:
 		return nil, errors.New("--input and a file are two inputs")
 	case given:
-		return []byte(s.input), nil
+		return io.NopCloser(strings.NewReader(s.input)), nil
 	case len(file) > 0 && file[0] != "-":
-		return os.ReadFile(file[0])
+		return os.Open(file[0])
 	case len(file) == 0 && isTerminal(in):
 		return nil, errors.New("no input: name a FILE, use --input, or pipe something in ('-' reads from the terminal)")
 	}
-	return io.ReadAll(in)
+	return io.NopCloser(in), nil
 }
 
-// sniff returns the media type that the input seems to have. A number or a word
-// is JSON too, but more likely a text.
-func sniff(input []byte) string {
-	b := bytes.TrimSpace(input)
-	if len(b) > 0 && (b[0] == '{' || b[0] == '[') && json.Valid(b) {
+// maxPeek is how much of the input is looked at before it is sent: all of what a
+// server takes unless it is told otherwise.
+const maxPeek = 1 << 20
+
+// read returns the input, and sets the media type that it seems to have. What is
+// longer than most servers take is sent while it is read: it may have no end.
+func (s *submission) read(ctx context.Context, source io.Reader) (io.Reader, error) {
+	front, err := peek(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	if s.options.ContentType == "" {
+		s.options.ContentType = sniff(front)
+	}
+	if len(front) < maxPeek {
+		return bytes.NewReader(front), nil
+	}
+	return io.MultiReader(bytes.NewReader(front), source), nil
+}
+
+// peek reads the front of the input, unless the user does not wait for it: what
+// comes from a terminal or a pipe may take as long as it likes.
+func peek(ctx context.Context, source io.Reader) (front []byte, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		front, err = io.ReadAll(io.LimitReader(source, maxPeek))
+	}()
+	select {
+	case <-done:
+		return front, err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// sniff returns the media type that the front of an input seems to have. A number or
+// a word is JSON too, but more likely a text.
+func sniff(front []byte) string {
+	b := bytes.TrimSpace(front)
+	if len(b) > 0 && (b[0] == '{' || b[0] == '[') && (json.Valid(b) || len(front) == maxPeek && beginsJSON(b)) {
 		return "application/json"
 	}
-	return http.DetectContentType(input)
+	return http.DetectContentType(front)
 }
 
-func (s *submission) run(cmd *cobra.Command, server *remote, kind string, input []byte) error {
+// beginsJSON reports whether nothing is wrong with b as JSON but that it ends early.
+func beginsJSON(b []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(b))
+	for {
+		if _, err := d.Token(); err != nil {
+			return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		}
+	}
+}
+
+func (s *submission) run(cmd *cobra.Command, server *remote, kind string, input io.Reader) error {
 	ctx, out, status := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	start := time.Now()
-	j, err := server.Submit(ctx, kind, bytes.NewReader(input), &s.options)
-	if err != nil {
-		return server.fault(err)
-	}
-	if s.options.Wait > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadlineCause(ctx, start.Add(s.options.Wait), errNotOver)
-		defer stop()
-	}
+	j, err := server.Submit(ctx, kind, input, &s.options)
 	switch {
-	case s.watch:
-		fmt.Fprintln(status, j.ID)
-		return server.followOne(ctx, j.ID, "", s.json, out, status)
-	case s.options.Wait > 0:
-		return s.wait(ctx, server, j, out, status)
+	case err != nil:
+		return server.unanswered(status, err)
+	case s.watch || s.wait > 0:
+		fmt.Fprintln(status, j.ID) // before anything can come between
+		return server.followOne(ctx, j.ID, s.following(), out, status)
 	case s.json:
 		_, err = fmt.Fprintf(out, "%s\n", j.JSON)
 	default:
 		_, err = fmt.Fprintln(out, j.ID)
 	}
-	return unwritten(err)
+	return err
 }
 
-// wait waits for the job's end and prints its result, or the job.
-func (s *submission) wait(ctx context.Context, server *remote, j *client.Job, out, status io.Writer) error {
-	if !j.Status.Over() {
-		last, err := server.follow(ctx, j.ID, "", nothing{})
-		if err != nil {
-			return server.interrupted(status, j.ID, last, err)
-		}
-		if j, err = server.Job(ctx, j.ID); err != nil {
-			return server.fault(err)
-		}
-	}
+func (s *submission) following() following {
+	f := following{view: viewResult, within: s.wait}
 	switch {
+	case s.watch && s.json:
+		f.view = viewEvents
+	case s.watch:
+		f.view = viewAll
 	case s.json:
-		if _, err := fmt.Fprintf(out, "%s\n", j.JSON); err != nil {
-			return unwritten(err)
-		}
-	case j.Status == job.StatusSucceeded:
-		o := &output{w: out}
-		return server.fault(o.result(ctx, server.Client, j.ID, new(client.Event)))
-	default:
-		fmt.Fprintf(status, "%s %s\n", j.ID, clean(outcome(j)))
+		f.view = viewJob
 	}
-	return ofStatus(j.Status)
+	return f
 }
 
-func outcome(j *client.Job) string {
-	if j.Error != nil {
-		return string(j.Status) + ": " + j.Error.Error()
+// unanswered says of a submit that failed when there may be a job all the same.
+func (r *remote) unanswered(status io.Writer, err error) error {
+	const unknown = "the job may have been stored, or not"
+	var input *fs.PathError
+	switch {
+	case errors.As(err, &input):
+		return input
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(status, "Interrupted before the answer: "+unknown+".")
+	case away(err) != nil && !neverReached(err):
+		return &exitError{exitServer, fmt.Errorf("%w; %s", inPlainWords(r.address, err), unknown)}
 	}
-	return string(j.Status)
+	return r.fault(err)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -13,20 +14,30 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
+// watching is what the command line says about a watch.
+type watching struct {
+	json, result bool
+	after        string
+}
+
 func watchCommand() *cobra.Command {
-	var asJSON bool
-	var after string
+	var w watching
 	cmd := &cobra.Command{
 		Use:   "watch JOB...",
 		Short: "Follows jobs to their end",
 		Long: `Follows jobs to their end, however often the connection is lost on the way.
 
 Of one job, its output and its result go to standard output and everything else to
-standard error: a bar on a terminal, lines elsewhere. Of several, standard output has
-a bar for each on a terminal, and a line for each event elsewhere.
+standard error: a bar on a terminal, lines elsewhere. A result that is the output is
+not printed twice. If an attempt fails and another follows, what both of them put out
+is printed, one behind the other; --result has only what the last one made.
+
+Of several, standard output has a bar for each on a terminal, and a line for each
+event elsewhere.
 
 The exit code is how the job ended; see 'millstream --help'.`,
 		Example: `  millstream watch job_01k3z9a1b2c3d4e5f6g7h8j9k0
+  millstream watch --result job_01k3z9a1b2c3d4e5f6g7h8j9k0 > photos.tar
   millstream watch $(cat jobs)                            # several at once
   millstream watch --json job_01k3z9a1b2c3d4e5f6g7h8j9k0 | jq .type`,
 		Args: between(1, many),
@@ -35,34 +46,61 @@ The exit code is how the job ended; see 'millstream --help'.`,
 			if err != nil {
 				return err
 			}
-			if len(ids) == 1 {
-				return server.followOne(cmd.Context(), job.ID(ids[0]), after, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			slices.Sort(ids)
+			ids = slices.Compact(ids)
+			if err := w.check(len(ids)); err != nil {
+				return err
 			}
-			if after != "" {
-				return errors.New("--after names an event of one job, and these are several")
+			if len(ids) > 1 {
+				return server.followAll(cmd.Context(), ids, w.json, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
-			return server.followAll(cmd.Context(), ids, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return server.followOne(cmd.Context(), job.ID(ids[0]), w.following(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	serverFlags(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write each event as its JSON object, one a line")
-	cmd.Flags().StringVar(&after, "after", "", "begin behind the event with this `id`; 'latest' skips what has happened")
+	cmd.Flags().BoolVar(&w.json, "json", false, "write each event as its JSON object, one a line")
+	cmd.Flags().BoolVar(&w.result, "result", false, "wait in silence and print the result alone")
+	cmd.Flags().StringVar(&w.after, "after", "", "begin behind the event with this `id`; 'latest' skips what has happened")
 	return cmd
+}
+
+// check returns what is wrong with these flags for so many jobs.
+func (w *watching) check(jobs int) error {
+	switch {
+	case w.after != "" && jobs > 1:
+		return errors.New("--after names an event of one job, and these are several")
+	case w.result && jobs > 1:
+		return errors.New("--result is that of one job, and these are several")
+	case w.result && (w.json || w.after != ""):
+		return errors.New("--result prints no events: it goes with neither --json nor --after")
+	}
+	return nil
+}
+
+func (w *watching) following() following {
+	switch {
+	case w.result:
+		return following{view: viewResult}
+	case w.json:
+		return following{view: viewEvents, after: w.after}
+	}
+	return following{after: w.after}
 }
 
 // followAll shows several jobs to their ends. The error stands for the worst of
 // these.
 func (r *remote) followAll(ctx context.Context, ids []string, asJSON bool, out, status io.Writer) error {
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	s := screenFor(ids, asJSON, out)
+	r.screen = screenFor(ids, asJSON, out)
 	errs := make([]error, len(ids))
 	var wg sync.WaitGroup
 	for i, id := range ids {
-		wg.Go(func() { errs[i] = r.followIn(ctx, s, job.ID(id)) })
+		wg.Go(func() { errs[i] = r.followAmong(ctx, job.ID(id)) })
 	}
 	wg.Wait()
-	s.close()
+	r.screen.close()
+	if ctx.Err() != nil {
+		fmt.Fprintf(status, "The jobs go on: millstream watch%s %s\n", r.flags, strings.Join(ids, " "))
+	}
 	for i, err := range errs {
 		if err != nil {
 			report(status, fmt.Errorf("%s: %w", ids[i], err))
@@ -71,8 +109,8 @@ func (r *remote) followAll(ctx context.Context, ids []string, asJSON bool, out, 
 	return said(worst(errs))
 }
 
-func (r *remote) followIn(ctx context.Context, s screen, id job.ID) error {
-	last, err := r.follow(ctx, id, "", s)
+func (r *remote) followAmong(ctx context.Context, id job.ID) error {
+	last, err := r.follow(ctx, id, "")
 	if err != nil {
 		return r.fault(err)
 	}
@@ -91,7 +129,7 @@ func screenFor(ids []string, asJSON bool, out io.Writer) screen {
 	case !isTerminal(out):
 		return &lines{w: out}
 	}
-	b := newBars(out, true)
+	b := newBars(fileOf(out), true)
 	for _, id := range ids {
 		b.add(job.ID(id))
 	}

@@ -26,6 +26,7 @@ type Client struct {
 	http     *http.Client
 	silence  time.Duration
 	patience time.Duration
+	lost     func(job.ID, error)
 	answered atomic.Bool // there is a server: what fails now may heal
 }
 
@@ -39,9 +40,12 @@ type Options struct {
 	// Silence is how long a stream may say nothing, not even a heartbeat, before
 	// it is given up and resumed. Default: 45 s, three heartbeats.
 	Silence time.Duration
-	// Patience is how long Events tries to get back to a server that it has lost
-	// before it ends with the error. Default: 5 min, longer than a restart takes.
+	// Patience is how long a watch or a download tries to get back to a server that
+	// it has lost before it ends with the error. Default: 5 min, longer than a restart takes.
 	Patience time.Duration
+	// Lost is called when a watch of the job has lost its server and begins to try
+	// to get back, with what keeps it away; nil is fine. It is called by each watch, so perhaps at the same time.
+	Lost func(job.ID, error)
 }
 
 func (o *Options) key() string {
@@ -72,6 +76,13 @@ func (o *Options) patience() time.Duration {
 	return o.Patience
 }
 
+func (o *Options) lost() func(job.ID, error) {
+	if o == nil || o.Lost == nil {
+		return func(job.ID, error) {}
+	}
+	return o.Lost
+}
+
 // transport is the standard one with an end to waiting for an answer: twice as
 // long as the longest that the server itself waits.
 var transport = func() *http.Transport {
@@ -90,7 +101,7 @@ func New(baseURL string, opts *Options) (*Client, error) {
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("address of the server: %q is not an http:// or https:// URL", baseURL)
 	}
-	return &Client{base: base, key: opts.key(), http: opts.http(), silence: opts.silence(), patience: opts.patience()}, nil
+	return &Client{base: base, key: opts.key(), http: opts.http(), silence: opts.silence(), patience: opts.patience(), lost: opts.lost()}, nil
 }
 
 // Live returns nil if the server runs.

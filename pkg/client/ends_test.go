@@ -85,23 +85,28 @@ func TestEvents_problem(t *testing.T) {
 
 func TestEvents_serverComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tries := 0
+		tries, lost := 0, 0
 		c, stop := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch tries++; {
-			case tries == 1:
+			case tries == 1, tries == 6:
 				begin(w, time.Second)
-				fmt.Fprint(w, frame(event(1, 2)))
-			case tries < 6:
+				fmt.Fprint(w, frame(event(after(r)+1, 3)))
+			case tries < 10:
 				panic(http.ErrAbortHandler) // nobody is there
 			default:
 				begin(w, time.Second)
-				fmt.Fprint(w, frame(event(after(r)+1, 2)))
+				fmt.Fprint(w, frame(event(after(r)+1, 3)))
 			}
-		}), client.Options{})
+		}), client.Options{Lost: func(id job.ID, err error) {
+			lost++
+			require.Equal(t, testJob, id)
+			require.ErrorContains(t, err, "EOF")
+		}})
 		defer stop()
 		got, err := seen(t.Context(), c, "")
 		require.NoError(t, err)
-		require.Equal(t, []int{1, 2}, got)
+		require.Equal(t, []int{1, 2, 3}, got)
+		require.Equal(t, 2, lost, "once for each time that it is away")
 	})
 }
 

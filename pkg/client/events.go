@@ -80,9 +80,13 @@ func (w *watch) run(ctx context.Context, yield func(Event, error) bool) error {
 		case errors.Is(err, errForeign), errors.Is(err, errHole), !w.passing(err):
 			return err
 		}
+		there := w.pace.lost.IsZero()
 		wait, ok := w.pace.next(err)
 		if !ok {
 			return err
+		}
+		if there && !w.pace.lost.IsZero() {
+			w.Client.lost(w.id, err)
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return err

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -130,7 +130,7 @@ func (o *SubmitOptions) query() url.Values {
 
 // seconds returns d in whole seconds, at least one.
 func seconds(d time.Duration) string {
-	return strconv.Itoa(int((d + time.Second - 1) / time.Second))
+	return strconv.Itoa(int(math.Ceil(d.Seconds())))
 }
 
 // Job returns the job as it stands.
@@ -177,38 +177,4 @@ func (c *Client) job(req *http.Request) (*Job, error) {
 		return nil, fmt.Errorf("answer of %s is not a job", req.URL.Redacted())
 	}
 	return j, nil
-}
-
-// Result is the result of a job that succeeded. Close its Body.
-type Result struct {
-	Body io.ReadCloser
-	Type string // media type
-	Size int64  // -1: not known
-	ETag string
-}
-
-// ErrNotOver is the error of asking for the result of a job that has none yet.
-var ErrNotOver = errors.New("the job is not over yet")
-
-// Result returns the job's result: its exact bytes. The error of a job that
-// failed or was canceled is a *job.Problem, that of one not over ErrNotOver.
-func (c *Client) Result(ctx context.Context, id job.ID) (*Result, error) {
-	req, err := c.ofJob(ctx, http.MethodGet, nil, id, "result")
-	if err != nil {
-		return nil, err
-	}
-	resp, err := c.send(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode == http.StatusAccepted {
-		_ = resp.Body.Close()
-		return nil, ErrNotOver
-	}
-	return &Result{
-		Body: resp.Body,
-		Type: resp.Header.Get("Content-Type"),
-		Size: resp.ContentLength,
-		ETag: resp.Header.Get("ETag"),
-	}, nil
 }

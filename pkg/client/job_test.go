@@ -100,28 +100,6 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-func TestResult(t *testing.T) {
-	c := against(t, func(w http.ResponseWriter, r *http.Request) {
-		require.Equal(t, "GET /v1/jobs/"+string(testJob)+"/result", r.Method+" "+r.RequestURI)
-		w.Header().Set("Content-Type", "image/png")
-		w.Header().Set("ETag", `"e"`)
-		fmt.Fprint(w, "\x89PNG\x00")
-	})
-	r, err := c.Result(t.Context(), testJob)
-	require.NoError(t, err)
-	defer r.Body.Close()
-	bytes, err := io.ReadAll(r.Body)
-	require.NoError(t, err)
-	require.Equal(t, "\x89PNG\x00", string(bytes))
-	require.Equal(t, []any{"image/png", int64(5), `"e"`}, []any{r.Type, r.Size, r.ETag})
-}
-
-func TestResult_notOver(t *testing.T) {
-	c := against(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
-	_, err := c.Result(t.Context(), testJob)
-	require.ErrorIs(t, err, client.ErrNotOver)
-}
-
 func TestProblems(t *testing.T) {
 	for name, tt := range map[string]struct {
 		status int

@@ -101,19 +101,9 @@ var folds = map[Type]func(*Job, *Record){
 // QueuedData is the data of job.queued.
 type QueuedData struct {
 	Kind    string       `json:"kind"`
-	RunAt   *time.Time   `json:"run_at"`
+	RunAt   *Time        `json:"run_at"` // not before; nil: now
 	Attempt int          `json:"attempt"`
 	Reason  QueuedReason `json:"reason"`
-}
-
-// MarshalJSON returns the data with its time as clients see times.
-func (d QueuedData) MarshalJSON() ([]byte, error) {
-	type rest QueuedData
-	return json.Marshal(struct {
-		Kind  string `json:"kind"`
-		RunAt *Time  `json:"run_at"`
-		rest
-	}{d.Kind, (*Time)(d.RunAt), rest(d)})
 }
 
 // QueuedReason says why a job waits for a worker.
@@ -142,7 +132,7 @@ func (j *Job) foldQueued(r *Record) {
 	_ = json.Unmarshal(r.Data, &d) // ours: what does not parse means "now"
 	j.RunAt = time.Time{}
 	if d.RunAt != nil {
-		j.RunAt = *d.RunAt
+		j.RunAt = time.Time(*d.RunAt)
 	}
 	j.Attempt = r.Attempt
 	j.release()
