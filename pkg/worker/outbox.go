@@ -26,6 +26,11 @@ const (
 	// a full pipe brings.
 	maxText = 64 << 10
 
+	// beyond is what an event behind the limit of their number takes of the limit of
+	// bytes, beside its data: about what it costs the store, which holds each one's
+	// envelope and keeps account of each message.
+	beyond = 1 << 10
+
 	// maxDistinct is how many events that cannot be joined may wait under pressure.
 	maxDistinct = 16
 )
@@ -70,6 +75,7 @@ type outbox struct {
 	events  int       // of the job, those on their way included
 	bytes   int64     // of these events
 	next    time.Time // not before then the next batch
+	nextOwn time.Time // the same, if there is something in it that cannot be joined
 	closed  bool
 	err     error // of the store: it stays
 }
@@ -142,7 +148,7 @@ func (o *outbox) close() error {
 // room waits until more may be said, for as long as more than enough is pending.
 func (o *outbox) room() error {
 	for o.err == nil && !o.closed && o.size >= maxPending {
-		if o.ctx.Err() != nil && time.Now().Before(o.next) {
+		if o.ctx.Err() != nil && time.Now().Before(o.turn()) {
 			return context.Cause(o.ctx) // nobody waits for the pace of an attempt that has ended
 		}
 		o.moved.Wait()

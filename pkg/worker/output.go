@@ -48,7 +48,10 @@ func (o *outbox) afford(p []byte) []byte {
 }
 
 // left returns how many bytes of events the job may still say.
-func (o *outbox) left() int64 { return o.lim.Bytes - o.bytes - int64(o.size) }
+func (o *outbox) left() int64 {
+	over := max(0, o.events+len(o.queue)-o.lim.Events)
+	return o.lim.Bytes - o.bytes - int64(o.size) - int64(over)*beyond
+}
 
 // sayCut says once that from here on something is missing.
 func (o *outbox) sayCut() {

@@ -107,9 +107,10 @@ const ownStream = "millstream"
 var ErrName = errors.New("not a name for a worker's events")
 
 // Emit says an event of the worker's own: any name but job.* and stream.*. Each is
-// stored as it is, so under pressure Emit waits for the event's turn: a worker
-// that has more to say than its budget of events should Write. Data that is too
-// large is left out, which a job.log says, and the error is job.ErrTooLarge.
+// stored as it is, so under pressure Emit waits for the event's turn, of which
+// there are a hundred a second. Data that is too large is left out, which a job.log
+// says, and the error is job.ErrTooLarge; so is what is behind the limit of bytes,
+// of which an event behind the limit of events takes 1 KiB more.
 func (t *Task) Emit(name string, data any) error {
 	typ := job.Type(name)
 	if !job.ValidType(typ) || typ.Reserved() {
