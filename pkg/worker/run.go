@@ -68,7 +68,6 @@ func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) 
 	defer cancel()
 
 	t := newTask(ctx, fail, a, opt)
-	defer t.out.close() // for the one that ends with runtime.Goexit
 	v, err := t.call(ctx, fn)
 	ended := context.Cause(ctx)
 	s, stands := v.(settled)
@@ -116,19 +115,36 @@ func interrupted(err, cause error) error {
 	return fmt.Errorf("%w: %w", p, cause)
 }
 
-// call calls fn; a panic ends the attempt, not the process.
+// call calls fn. What ends its goroutine, a panic or runtime.Goexit, ends the
+// attempt, not the process and not the goroutine of who called Run.
 func (t *Task) call(ctx context.Context, fn Func) (v any, err error) {
+	err = errGoexit // if nothing else is returned
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v, err = t.try(ctx, fn)
+	}()
+	<-done
+	if err == errGoexit {
+		t.log.Error("worker ended its goroutine")
+	}
+	return v, err
+}
+
+func (t *Task) try(ctx context.Context, fn Func) (v any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			t.log.Error("worker panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
-			v, err = nil, panicked(r)
+			v, err = nil, panicked("panic: %.1000v", fmt.Sprint(r))
 		}
 	}()
 	return fn(ctx, t)
 }
 
-func panicked(value any) error {
-	p := job.Problemf("worker-panic", "panic: %.1000v", fmt.Sprint(value))
+var errGoexit error = panicked("the function called runtime.Goexit")
+
+func panicked(format string, args ...any) *job.Problem {
+	p := job.Problemf("worker-panic", format, args...)
 	p.Retryable = true
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,22 @@ func TestPanicFailsTheAttemptAndStaysInTheLog(t *testing.T) {
 	require.Len(t, s.logs(t), 1, "what was said before is stored")
 	require.Len(t, logged.All(), 1)
 	require.Contains(t, string(logged.All()[0].ContextMap()["stack"].(string)), "run_test.go")
+}
+
+// A function that ends its goroutine ends its attempt, at once, and whoever runs
+// the next one goes on.
+func TestGoexitFailsTheAttempt(t *testing.T) {
+	core, logged := observer.New(zapcore.DebugLevel)
+	var s sink
+	_, err := s.runAttempt(t, func(_ context.Context, task *worker.Task) (any, error) {
+		task.Log("notes", "last words")
+		runtime.Goexit()
+		return nil, nil
+	}, s.attempt(""), worker.Options{Log: zap.New(core)})
+	p := requireProblem(t, err, "worker-panic", true)
+	require.Equal(t, "the function called runtime.Goexit", p.Detail)
+	require.Len(t, s.logs(t), 1, "what was said before is stored")
+	require.Len(t, logged.All(), 1)
 }
 
 func TestErrorsPassAsTheyAre(t *testing.T) {
