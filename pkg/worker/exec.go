@@ -94,18 +94,18 @@ func (e Exec) run(ctx context.Context, t *Task) (any, error) {
 	if state := p.cmd.ProcessState; !state.Success() {
 		return nil, exitStatus(state, stderr.String())
 	}
-	return result(), nil
+	return result()
 }
 
 // stdout returns what reads the command's standard output, and what then returns
-// the result.
-func (e Exec) stdout(t *Task) (consume func(io.Reader) error, result func() any, err error) {
+// the result of a command that has succeeded.
+func (e Exec) stdout(t *Task) (consume func(io.Reader) error, result func() (any, error), err error) {
 	switch e.Stdout {
 	case "", StdoutLines:
-		return copyTo(t), func() any { return Output{Type: e.ResultType} }, nil
+		return copyTo(t), func() (any, error) { return Output{Type: e.ResultType}, nil }, nil
 	case StdoutResult:
 		w := t.NewResult(e.ResultType)
-		return copyTo(w), func() any { return w }, nil
+		return copyTo(w), func() (any, error) { return w, nil }, nil
 	case StdoutEvents:
 		s := &reader{t: t, name: "standard output", results: true}
 		return s.read, s.value, nil
@@ -118,14 +118,6 @@ func copyTo(w io.Writer) func(io.Reader) error {
 		_, err := io.Copy(w, r)
 		return err
 	}
-}
-
-// value returns the result that the events had.
-func (s *reader) value() any {
-	if s.result == nil {
-		return nil
-	}
-	return s.result
 }
 
 // logLines says each line of r on a stream of the log.

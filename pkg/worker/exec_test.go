@@ -117,13 +117,37 @@ func TestExecEventsWithoutResult(t *testing.T) {
 	require.Equal(t, `{"result":null}`, string(out.Record.Data))
 }
 
-// A result that is too long for a line is not taken for none.
-func TestExecEventsWithALongResult(t *testing.T) {
-	var s sink
-	e := helper("cat")
-	e.Stdout = worker.StdoutEvents
-	_, err := s.exec(t, e, `{"type":"own"}`+"\n"+`{"type": "result", "data":"`+strings.Repeat("x", 300_000)+`"}`)
-	requireProblem(t, err, "invalid-result", false)
+// A result that cannot be read is not taken for none.
+func TestExecEventsWithALostResult(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{`{"type": "result", "data":"` + strings.Repeat("x", 300_000) + `"}`, "longer than"},
+		{`{"type": "result", "data":[1,`, "it breaks off"},
+		{`{"type":"result","data":NaN}`, "invalid character"},
+	} {
+		var s sink
+		e := helper("cat")
+		e.Stdout = worker.StdoutEvents
+		_, err := s.exec(t, e, `{"type":"own"}`+"\n"+tt.line)
+		p := requireProblem(t, err, "invalid-result", false)
+		require.Contains(t, p.Detail, tt.want)
+		require.Empty(t, s.logs(t))
+
+		out, err := s.exec(t, e, tt.line+"\n"+`{"type":"result","data":2}`)
+		require.NoError(t, err, "the last one counts")
+		require.Equal(t, `{"result":2}`, string(out.Record.Data))
+	}
+}
+
+// What a command that failed was about to say is not why it failed.
+func TestExecEventsOfACommandThatDies(t *testing.T) {
+	for _, half := range []string{`{"type":"result","data":[1,`, `{"type":"own","da`} {
+		var s sink
+		e := helper("cut", half, "out of memory\n")
+		e.Stdout = worker.StdoutEvents
+		_, err := s.exec(t, e, "")
+		p := requireProblem(t, err, "exit-status", true)
+		require.Equal(t, "signal: killed: out of memory", p.Detail)
+	}
 }
 
 func TestExecFileDescriptor3(t *testing.T) {

@@ -53,9 +53,11 @@ var helpers = map[string]func(args []string) int{
 		code, _ := strconv.Atoi(args[0])
 		return code
 	},
-	"suicide": func([]string) int {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
+	"suicide": func([]string) int { return suicide() },
+	"cut": func(args []string) int { // is killed while it writes
+		fmt.Print(args[0])
+		fmt.Fprint(os.Stderr, args[1])
+		return suicide()
 	},
 	"noise": func(args []string) int { // MiB without a newline, on both streams
 		n, _ := strconv.Atoi(args[0])
@@ -113,6 +115,11 @@ var helpers = map[string]func(args []string) int{
 		fmt.Println("done")
 		return 0
 	},
+}
+
+func suicide() int {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }
 
 // stayUntilKilled connects to an address and stays; the other side sees the
