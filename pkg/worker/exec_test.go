@@ -195,7 +195,7 @@ func TestExecEnvironmentIsFixed(t *testing.T) {
 		name, _, _ := strings.Cut(entry, "=")
 		names = append(names, name)
 	}
-	require.ElementsMatch(t, []string{"PATH", "HOME", "TMPDIR", "LANG", "TZ", "MILLSTREAM_JOB", "MILLSTREAM_ATTEMPT", "MILLSTREAM_KIND", helperEnv}, names)
+	require.ElementsMatch(t, []string{"PATH", "HOME", "TMPDIR", "LANG", "TZ", "MILLSTREAM_JOB", "MILLSTREAM_ATTEMPT", "MILLSTREAM_KIND", "MILLSTREAM_RUN", helperEnv}, names)
 	require.Contains(t, env, "LANG=de_DE.UTF-8")
 	require.Contains(t, env, "MILLSTREAM_JOB=job_01k3z9qv3sf1b8w6t6e2m0x4ya")
 	require.Contains(t, env, "MILLSTREAM_ATTEMPT=1")
@@ -367,18 +367,4 @@ func TestExecOrphans(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, `{"result":"ready\ndone\n"}`, string(out.Record.Data))
 	all()
-}
-
-// One that left the group lives on, but the attempt ends.
-func TestExecEscapes(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	var s sink
-	_, err = s.exec(t, helper("escape", ln.Addr().String()), strings.Repeat("x", 1<<20))
-	require.NoError(t, err)
-	require.Equal(t, "ready\ndone\n", string(s.output(t)))
-	conn, err := ln.Accept()
-	require.NoError(t, err)
-	conn.Close() // ends it
 }

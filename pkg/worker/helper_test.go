@@ -3,7 +3,6 @@
 package worker_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -100,9 +99,15 @@ var helpers = map[string]func(args []string) int{
 		child("stubborn", args[0], false)
 		return stayUntilKilled(args)
 	},
-	"server": func(args []string) int { // runs an attempt that stays, as a server does
+	"runaway": func(args []string) int { // a child that leaves the group, and itself
+		child("stubborn", args[0], true)
+		return stayUntilKilled(args)
+	},
+	"server": func(args []string) int { // runs a command that stays, as a server does
 		var s sink
-		_, _ = worker.Run(context.Background(), helper("stay", args[0]).Func(), s.attempt(""), worker.Options{})
+		e := helper(args[1], args[0])
+		e.Dir = args[2]
+		_, _ = worker.Run(context.Background(), e.Func(), s.attempt(""), worker.Options{})
 		return 0
 	},
 	"orphan": func(args []string) int { // leaves a child behind that has its pipes open
@@ -133,7 +138,7 @@ func stayUntilKilled(args []string) int {
 	if len(args) > 1 {
 		os.NewFile(4, "ready").Close()
 	}
-	_, _ = bufio.NewReader(conn).ReadByte()
+	_, _ = io.CopyN(conn, conn, 1) // ends, with an answer, when told to
 	return 0
 }
 

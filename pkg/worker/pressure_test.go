@@ -75,13 +75,13 @@ func TestCancelUnderPressure(t *testing.T) {
 	})
 }
 
-// A child that left the group and goes on talking is none of ours: the attempt
-// ends with its command.
+// A child that left the group, and its environment, and goes on talking is none of
+// ours: the attempt ends with its command.
 func TestExecTalkingEscapee(t *testing.T) {
 	var s sink
 	a := s.attempt("")
 	a.Job.Request = &job.Request{Timeout: 30 * time.Second}
-	e := worker.Exec{Command: []string{"sh", "-c", `setsid sh -c 'for i in $(seq 100); do echo x; sleep 0.5; done' & echo done`}}
+	e := worker.Exec{Command: []string{"sh", "-c", `setsid env -u MILLSTREAM_RUN sh -c 'for i in $(seq 100); do echo x; sleep 0.5; done' & echo done`}}
 	out, err := worker.Run(t.Context(), e.Func(), a, worker.Options{})
 	require.NoError(t, err, "or else it ran into its timeout")
 	require.Equal(t, job.Succeeded, out.Record.Type)
