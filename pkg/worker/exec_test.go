@@ -85,6 +85,8 @@ func TestExecEvents(t *testing.T) {
 no event
 {"type":"job.progress","data":{"done":1}}
 `+`{"type":"large","data":"`+strings.Repeat("x", 300_000)+`"}
+{"type":"deep","data":`+string(nested(100_000))+`}
+{"type":"deep","data":`+string(nested(100))+`}
 {"type":"result","data":{"pages": 2}}
 {"type":"bare"}`)
 	require.NoError(t, err)
@@ -99,11 +101,13 @@ no event
 		`line 8 of standard output is not an event`,
 		`line 9 of standard output has no data that job.progress could have`,
 		`line 10 of standard output is longer than an event may be`,
+		`line 11 of standard output is not an event`,
+		`an event deep is nested deeper than 64`,
 	} {
 		require.Equal(t, "millstream", logs[i+1].Stream)
 		require.Contains(t, logs[i+1].Line, want)
 	}
-	require.Len(t, logs, 5)
+	require.Len(t, logs, 7)
 	require.Equal(t, `{"result":{"pages":2}}`, string(out.Record.Data))
 	requireResult(t, out, []byte(`{"pages":2}`), "application/json")
 }
@@ -123,6 +127,7 @@ func TestExecEventsWithALostResult(t *testing.T) {
 		{`{"type": "result", "data":"` + strings.Repeat("x", 300_000) + `"}`, "longer than"},
 		{`{"type": "result", "data":[1,`, "it breaks off"},
 		{`{"type":"result","data":NaN}`, "invalid character"},
+		{`{"type":"result","data":` + string(nested(100_000)) + `}`, "max depth"},
 	} {
 		var s sink
 		e := helper("cat")

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"hash"
 	"mime"
 	"slices"
@@ -17,7 +18,7 @@ import (
 
 // Result is a result of any media type that fits in memory.
 type Result struct {
-	Type string // media type; "" is application/octet-stream
+	Type string // media type; "", or what is none, is application/octet-stream
 	Body []byte
 }
 
@@ -127,15 +128,30 @@ func (t *Task) wrote(v Output) Outcome {
 
 // made is the outcome of an attempt with the result r, of which y knows the bytes.
 func (t *Task) made(y *tally, r *job.Result, piece []byte) Outcome {
-	if r.Type == "" {
-		r.Type = typeBytes
-	}
+	r.Type = mediaType(r.Type)
 	value, ok := y.inline(r.Type)
 	if !ok || r.Truncated { // a reader of the value alone would not know that it was cut
 		value = r.Reference(t.ID())
 	}
 	return t.succeeded(value, r, piece)
 }
+
+// maxMediaType is the longest media type, in bytes: RFC 6838, 4.2, with some
+// parameters.
+const maxMediaType = 255
+
+// mediaType returns s if it is a media type, which goes into headers and every copy
+// of the job, or else that of any bytes. With parameters others get on somehow.
+func mediaType(s string) string {
+	t, _, err := mime.ParseMediaType(s)
+	ok := err == nil || errors.Is(err, mime.ErrInvalidMediaParameter)
+	if !ok || !strings.Contains(t, "/") || len(s) > maxMediaType || strings.ContainsFunc(s, unprintable) {
+		return typeBytes
+	}
+	return s
+}
+
+func unprintable(r rune) bool { return r < ' ' || r > '~' }
 
 func (t *Task) succeeded(value json.RawMessage, r *job.Result, piece []byte) Outcome {
 	r.Lease = t.a.Job.Lease
@@ -181,7 +197,7 @@ func (y *tally) inline(mediaType string) (json.RawMessage, bool) {
 	case t == typeJSON || strings.HasSuffix(t, "+json"):
 		var b bytes.Buffer
 		err := json.Compact(&b, y.head)
-		return b.Bytes(), err == nil
+		return b.Bytes(), err == nil && !job.Deep(b.Bytes())
 	case strings.HasPrefix(t, "text/") && isUTF8(params["charset"]):
 		return encode(string(y.head)), true
 	}

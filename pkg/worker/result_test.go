@@ -39,6 +39,7 @@ func TestResults(t *testing.T) {
 	type point struct{ X, Y int }
 	text, jsonType, octets := "text/plain; charset=utf-8", "application/json", "application/octet-stream"
 	long := strings.Repeat("x", job.MaxInline)
+	deep := strings.Repeat("[", job.MaxDepth) + strings.Repeat("]", job.MaxDepth)
 	for _, tt := range []struct {
 		name   string
 		value  any
@@ -60,7 +61,8 @@ func TestResults(t *testing.T) {
 		{"text", worker.Result{Type: "text/html", Body: []byte("<p>")}, "text/html", "<p>", `"<p>"`},
 		{"text in another charset", worker.Result{Type: "text/plain; charset=iso-8859-1", Body: []byte("é")}, "text/plain; charset=iso-8859-1", "é", ""},
 		{"no type", worker.Result{Body: []byte("abc")}, octets, "abc", ""},
-		{"type that is none", worker.Result{Type: "text", Body: []byte("abc")}, "text", "abc", ""},
+		{"JSON as deep as it may be", json.RawMessage(deep), jsonType, deep, deep},
+		{"JSON that is too deep", json.RawMessage("[" + deep + "]"), jsonType, "[" + deep + "]", ""},
 		{"the longest inline", long, text, long, `"` + long + `"`},
 		{"too long for inline", long + "x", text, long + "x", ""},
 	} {
@@ -77,6 +79,34 @@ func TestResults(t *testing.T) {
 			require.Equal(t, `{"result":`+want+`}`, string(out.Record.Data))
 			require.False(t, r.Output)
 		})
+	}
+}
+
+// What is no media type, or could not go into a header, is that of any bytes.
+func TestResultTypes(t *testing.T) {
+	for typ, valid := range map[string]bool{
+		"text/plain;charset=utf-8":          true,
+		"application/vnd.x+json; a=\"b c\"": true,
+		"text/html; charset":                true, // not quite; but the type is clear
+		"text":                              false,
+		"text/":                             false,
+		"text/plain/x":                      false,
+		"text/plain\r\nSet-Cookie: a=b":     false,
+		"text/plain; a=\"\x00\"":            false,
+		"text/plain; a=é":                   false,
+		"text/" + strings.Repeat("x", 251):  false,
+		"text/" + strings.Repeat("x", 250):  true,
+	} {
+		var s sink
+		out, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			_, _ = task.Write([]byte("abc"))
+			return worker.Output{Type: typ}, nil
+		})
+		require.NoError(t, err)
+		if !valid {
+			typ = "application/octet-stream"
+		}
+		requireResult(t, out, []byte("abc"), typ)
 	}
 }
 

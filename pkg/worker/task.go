@@ -108,8 +108,9 @@ var ErrName = errors.New("not a name for a worker's events")
 
 // Emit says an event of the worker's own: any name but job.* and stream.*. Each is
 // stored as it is, so under pressure Emit waits for the event's turn, of which
-// there are a hundred a second. Data that is too large is left out, which a job.log
-// says, and the error is job.ErrTooLarge; so is what is behind the limit of bytes,
+// there are a hundred a second. Data that is too large, or nested deeper than
+// job.MaxDepth, is left out, which a job.log says, and the error is
+// job.ErrTooLarge; so is what is behind the limit of bytes,
 // of which an event behind the limit of events takes 1 KiB more.
 func (t *Task) Emit(name string, data any) error {
 	typ := job.Type(name)
@@ -120,9 +121,13 @@ func (t *Task) Emit(name string, data any) error {
 	if err != nil {
 		return err
 	}
-	if len(d) > t.lim.Event {
+	switch {
+	case len(d) > t.lim.Event:
 		t.say("an event %s of %d bytes is larger than %d and was left out", name, len(d), t.lim.Event)
 		return fmt.Errorf("event %s of %d bytes: %w", name, len(d), job.ErrTooLarge)
+	case job.Deep(d):
+		t.say("an event %s is nested deeper than %d and was left out", name, job.MaxDepth)
+		return fmt.Errorf("event %s, nested deeper than %d: %w", name, job.MaxDepth, job.ErrTooLarge)
 	}
 	return t.out.emit(typ, d)
 }
