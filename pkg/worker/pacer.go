@@ -214,6 +214,9 @@ func (o *outbox) reserve() int {
 func (o *outbox) call(f func(context.Context) error) error {
 	o.gate <- struct{}{}
 	defer func() { <-o.gate }()
+	if err := o.refused(); err != nil {
+		return err
+	}
 	ctx, cancel := o.storing()
 	defer cancel()
 	err := f(ctx)
@@ -224,6 +227,13 @@ func (o *outbox) call(f func(context.Context) error) error {
 		o.stop(err)
 	}
 	return err
+}
+
+// refused returns the error that the store has had.
+func (o *outbox) refused() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // storing returns the context of one call of the store: an attempt that is ended

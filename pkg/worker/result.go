@@ -70,12 +70,16 @@ func (w *ResultWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// attach stores the piece. The sink may keep it: the next one has its own memory.
+// attach stores the piece, and takes its memory for the next: however large a result
+// is, no more than one piece of it is here.
 func (w *ResultWriter) attach() error {
 	piece := w.buf
-	w.buf = make([]byte, 0, MaxPiece)
-	w.attached = true
-	return w.t.out.call(func(ctx context.Context) error { return w.t.a.Sink.Attach(ctx, piece) })
+	w.buf, w.attached = nil, true
+	err := w.t.out.call(func(ctx context.Context) error { return w.t.a.Sink.Attach(ctx, piece) })
+	if err == nil {
+		w.buf = piece[:0]
+	}
+	return err
 }
 
 // outcome makes what the Func returned into the attempt's outcome.

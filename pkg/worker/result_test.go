@@ -6,8 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
+	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -146,6 +149,45 @@ func TestLargeResultGoesByPieces(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(want, s.body(out)))
 	}
+}
+
+// However large a result is, it takes the memory of one piece.
+func TestLargeResultTakesOnePiece(t *testing.T) {
+	var s sink
+	var memory []*byte
+	s.attach = func(piece []byte) error {
+		memory = append(memory, unsafe.SliceData(piece))
+		return nil
+	}
+	_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+		w := task.NewResult("video/mp4")
+		_, err := io.CopyN(w, zeros{}, 20*worker.MaxPiece+1)
+		return w, err
+	})
+	require.NoError(t, err)
+	require.Len(t, memory, 20)
+	require.Len(t, slices.Compact(memory), 1)
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// A piece that was not stored, and what would follow it, does not go to the store
+// again: it may be on its way still.
+func TestResultEndsWithAnErrorOfTheStore(t *testing.T) {
+	calls := 0
+	s := sink{attach: func([]byte) error { calls++; return job.ErrLeaseLost }}
+	_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+		w := task.NewResult("video/mp4")
+		for range 3 {
+			_, err := w.Write(make([]byte, 2*worker.MaxPiece))
+			require.ErrorIs(t, err, job.ErrLeaseLost)
+		}
+		return w, nil
+	})
+	require.ErrorIs(t, err, job.ErrLeaseLost)
+	require.Equal(t, 1, calls)
 }
 
 func TestResultHasALimit(t *testing.T) {
