@@ -72,6 +72,7 @@ func (s *search) killIf(pid int) bool {
 	return found && p.Kill() == nil
 }
 
+// pids returns the ids of all processes but this one.
 func pids() (pids []int) {
 	dir, err := os.Open("/proc")
 	if err != nil {
@@ -80,7 +81,7 @@ func pids() (pids []int) {
 	defer dir.Close()
 	names, _ := dir.Readdirnames(-1) // what was read counts
 	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
+		if pid, err := strconv.Atoi(name); err == nil && pid != os.Getpid() {
 			pids = append(pids, pid)
 		}
 	}

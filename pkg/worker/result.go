@@ -37,18 +37,16 @@ const (
 // ResultWriter takes a result that is too large for memory: it stores what is
 // written piece by piece. The Func returns it as its result.
 type ResultWriter struct {
-	t        *Task
-	typ      string
-	tally    tally
-	buf      []byte
-	attached bool
+	t     *Task
+	typ   string
+	tally tally
+	buf   []byte
 }
 
-// NewResult returns a writer for the attempt's result. An attempt has one result,
-// so it must be asked for once only.
+// NewResult returns a writer for the attempt's result. An attempt has one result:
+// once a piece of it is stored there can be no other.
 func (t *Task) NewResult(mediaType string) *ResultWriter {
-	t.result = &ResultWriter{t: t, typ: mediaType, tally: newTally()}
-	return t.result
+	return &ResultWriter{t: t, typ: mediaType, tally: newTally()}
 }
 
 // Write adds p to the result.
@@ -73,8 +71,11 @@ func (w *ResultWriter) Write(p []byte) (int, error) {
 // attach stores the piece, and takes its memory for the next: however large a result
 // is, no more than one piece of it is here.
 func (w *ResultWriter) attach() error {
+	if !w.t.result.CompareAndSwap(nil, w) && w.t.result.Load() != w {
+		return errTwoResults()
+	}
 	piece := w.buf
-	w.buf, w.attached = nil, true
+	w.buf = nil
 	err := w.t.out.call(func(ctx context.Context) error { return w.t.a.Sink.Attach(ctx, piece) })
 	if err == nil {
 		w.buf = piece[:0]
@@ -82,10 +83,15 @@ func (w *ResultWriter) attach() error {
 	return err
 }
 
+func errTwoResults() error {
+	return job.Problemf("invalid-result", "the attempt began to store one result and then had another")
+}
+
 // outcome makes what the Func returned into the attempt's outcome.
 func (t *Task) outcome(v any) (Outcome, error) {
-	if w, ok := v.(*ResultWriter); ok && w != t.result || !ok && t.result != nil && t.result.attached {
-		return Outcome{}, job.Problemf("invalid-result", "the attempt began to store one result and returned another")
+	w, ok := v.(*ResultWriter)
+	if ok && (w == nil || w.t != t) || t.result.Load() != nil && t.result.Load() != w {
+		return Outcome{}, errTwoResults()
 	}
 	switch v := v.(type) {
 	case nil:

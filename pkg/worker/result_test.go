@@ -200,13 +200,47 @@ func TestResultHasALimit(t *testing.T) {
 }
 
 func TestTwoResultsAreNone(t *testing.T) {
+	for name, another := range map[string]func(*worker.Task) (any, error){
+		"a small one":      func(*worker.Task) (any, error) { return "another", nil },
+		"nothing":          func(*worker.Task) (any, error) { return nil, nil },
+		"an unstored one":  func(task *worker.Task) (any, error) { return task.NewResult("video/mp4"), nil },
+		"another large":    func(*worker.Task) (any, error) { return make([]byte, 2*worker.MaxPiece), nil },
+		"one that follows": func(task *worker.Task) (any, error) { return written(task.NewResult("video/mp4")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s sink
+			_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+				_, err := written(task.NewResult("video/mp4"))
+				require.NoError(t, err)
+				return another(task)
+			})
+			requireProblem(t, err, "invalid-result", false)
+			require.Len(t, s.pieces, 1)
+		})
+	}
+}
+
+// written writes as much as is not kept in memory.
+func written(w *worker.ResultWriter) (any, error) {
+	_, err := w.Write(make([]byte, worker.MaxPiece+1))
+	return w, err
+}
+
+// One that was asked for, and is not stored, is in nobody's way; one of another
+// attempt is.
+func TestResultsThatAreNotStored(t *testing.T) {
 	var s sink
+	var of *worker.ResultWriter
 	_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
-		_, err := task.NewResult("video/mp4").Write(make([]byte, worker.MaxPiece+1))
-		require.NoError(t, err)
-		return "another", nil
+		of = task.NewResult("video/mp4")
+		_, _ = of.Write([]byte("abc"))
+		return written(task.NewResult("video/mp4"))
 	})
-	requireProblem(t, err, "invalid-result", false)
+	require.NoError(t, err)
+	for _, foreign := range []*worker.ResultWriter{of, nil} {
+		_, err = s.run(t, func(context.Context, *worker.Task) (any, error) { return foreign, nil })
+		requireProblem(t, err, "invalid-result", false)
+	}
 }
 
 func TestResultIsNotStoredBehindALostLease(t *testing.T) {

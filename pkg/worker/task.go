@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -25,7 +26,7 @@ type Task struct {
 	lim    Limits
 	log    *zap.Logger
 	out    *outbox
-	result *ResultWriter
+	result atomic.Pointer[ResultWriter] // of which a piece is stored
 }
 
 func newTask(ctx context.Context, fail context.CancelCauseFunc, a Attempt, opt Options) *Task {
