@@ -68,7 +68,7 @@ func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) 
 	defer cancel()
 
 	t := newTask(ctx, fail, a, opt)
-	v, err := t.call(ctx, fn)
+	v, err := guard(t, func() (any, error) { return fn(ctx, t) })
 	ended := context.Cause(ctx)
 	s, stands := v.(settled)
 	if stands {
@@ -83,7 +83,7 @@ func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) 
 	if err != nil {
 		return Outcome{}, err
 	}
-	return t.outcome(v)
+	return guard(t, func() (Outcome, error) { return t.outcome(v) }) // the value may encode itself
 }
 
 // settled is a result that stands even if the attempt's time ran out meanwhile,
@@ -115,14 +115,15 @@ func interrupted(err, cause error) error {
 	return fmt.Errorf("%w: %w", p, cause)
 }
 
-// call calls fn. What ends its goroutine, a panic or runtime.Goexit, ends the
-// attempt, not the process and not the goroutine of who called Run.
-func (t *Task) call(ctx context.Context, fn Func) (v any, err error) {
+// guard calls code of the worker's. What ends its goroutine, a panic or
+// runtime.Goexit, ends the attempt, not the process and not the goroutine of who
+// called Run.
+func guard[T any](t *Task, f func() (T, error)) (v T, err error) {
 	err = errGoexit // if nothing else is returned
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		v, err = t.try(ctx, fn)
+		v, err = recovered(t, f)
 	}()
 	<-done
 	if err == errGoexit {
@@ -131,14 +132,18 @@ func (t *Task) call(ctx context.Context, fn Func) (v any, err error) {
 	return v, err
 }
 
-func (t *Task) try(ctx context.Context, fn Func) (v any, err error) {
+func recovered[T any](t *Task, f func() (T, error)) (v T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			t.log.Error("worker panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
-			v, err = nil, panicked("panic: %.1000v", fmt.Sprint(r))
+			var none T
+			v, err = none, panicked("panic: %.1000v", fmt.Sprint(r))
 		}
 	}()
-	return fn(ctx, t)
+	if v, err = f(); err != nil {
+		_ = err.Error() // an error that panics, as a nil pointer may, does it here
+	}
+	return v, err
 }
 
 var errGoexit error = panicked("the function called runtime.Goexit")
