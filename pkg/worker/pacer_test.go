@@ -147,23 +147,28 @@ func TestOwnEventsGoBeyondTheBudget(t *testing.T) {
 }
 
 // There is a last event all the same: what is behind it is left out, which a
-// job.log says, and the attempt goes on.
+// job.log says, and the attempt goes on. Its output, which may be its result, stays
+// whole.
 func TestOwnEventsHaveAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := sink{}
 		s.before.events = 70_000
-		_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+		out, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
 			for task.Emit("tick", 1) == nil {
 			}
 			for range 100 {
 				require.ErrorIs(t, task.Emit("tick", 1), job.ErrTooLarge)
+				task.Log("stderr", "a line")
 			}
-			return nil, nil
+			_, err := io.WriteString(task, "all of it")
+			return worker.Output{}, err
 		})
 		require.NoError(t, err)
 		events, _ := s.Used()
 		require.InDelta(t, 10_000+64<<10, events, 100)
 		require.Len(t, s.logs(t), 1)
+		require.Contains(t, s.logs(t)[0].Line, "far more events")
+		require.Equal(t, `{"result":"all of it"}`, string(out.Record.Data))
 	})
 }
 

@@ -111,8 +111,8 @@ var ErrName = errors.New("not a name for a worker's events")
 // stored as it is, so under pressure Emit waits for the event's turn, of which
 // there are a hundred a second. Data that is too large, or nested deeper than
 // job.MaxDepth, is left out, which a job.log says, and the error is
-// job.ErrTooLarge; so is what is behind the limit of bytes,
-// of which an event behind the limit of events takes 1 KiB more.
+// job.ErrTooLarge; so is an event behind the limit of bytes, or far behind that of
+// events.
 func (t *Task) Emit(name string, data any) error {
 	typ := job.Type(name)
 	if !job.ValidType(typ) || typ.Reserved() {
