@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,21 +37,72 @@ func TestReaderThatNeverReads(t *testing.T) {
 	require.Equal(t, lines, strings.Count(output(t, events), "\n"))
 }
 
+// family is a shell command that does not listen to SIGTERM, and starts a child, and
+// another in a session of its own: it says who they are.
+const family = `trap '' TERM; sleep 3600 & echo $!; setsid sleep 3600 & echo $!; while :; do wait; done`
+
+// children reads who they are from the job's output.
+func children(t *testing.T, st *stream) []string {
+	t.Helper()
+	said := ""
+	for strings.Count(said, "\n") < 2 {
+		said += output(t, []event{st.until("job.output")})
+	}
+	return strings.Fields(said)
+}
+
 // A command that will not listen is killed, and everything it started with it.
 func TestCancelOfACommandThatIgnoresIt(t *testing.T) {
 	t.Parallel()
 	s := start(t, object{"kinds": object{"deaf": object{"exec": object{
-		"grace":   "200ms",
-		"command": []string{"sh", "-c", `trap '' TERM; sleep 3600 & echo $! ; while :; do wait; done`},
+		"grace": "200ms", "command": []string{"sh", "-c", family},
 	}}}})
 	j := s.submit("deaf", nil)
 	st := s.events(j.ID, "")
-	child := strings.TrimSpace(output(t, []event{st.until("job.output")}))
+	started := children(t, st)
 	require.Equal(t, http.StatusAccepted, s.cancel(j.ID).Status)
 	st.until("job.canceled")
 	require.Equal(t, "canceled", s.job(j.ID).Status)
 	require.Equal(t, http.StatusOK, s.cancel(j.ID).Status, "again: nothing changes")
-	eventually(t, "the command's child is gone", func() bool { return !alive(t, child) })
+	for _, child := range started {
+		eventually(t, "the command's child is gone", func() bool { return !alive(t, child) })
+	}
+}
+
+// What the commands of a killed server had started does not live on beside those of
+// the next one.
+func TestKillLeavesNoCommandBehind(t *testing.T) {
+	t.Parallel()
+	s := start(t, object{"kinds": object{
+		"deaf": object{"max_attempts": 1, "exec": object{"command": []string{"sh", "-c", family}}},
+		"next": object{"exec": object{"command": []string{"true"}}},
+	}})
+	started := children(t, s.events(s.submit("deaf", nil).ID, ""))
+	for _, child := range started {
+		require.True(t, alive(t, child))
+	}
+	s.kill()
+	s.boot()
+	s.events(s.submit("next", nil).ID, "").rest()
+	for _, child := range started {
+		eventually(t, "the command's child is gone", func() bool { return !alive(t, child) })
+	}
+}
+
+// Events that cannot be joined do not fail their job, however many they are: they
+// come more slowly.
+func TestMoreEventsThanTheLimit(t *testing.T) {
+	t.Parallel()
+	const said = 500
+	s := start(t, object{
+		"limits": object{"events_per_job": 200},
+		"kinds": object{"talk": object{"exec": object{
+			"command": []string{"sh", "-c", fmt.Sprintf(`for i in $(seq %d); do echo "{\"type\":\"token\",\"data\":$i}" >&3; done`, said)},
+		}}},
+	})
+	events := s.events(s.submit("talk", nil).ID, "").rest()
+	require.Equal(t, "job.succeeded", events[len(events)-1].Type)
+	require.Len(t, slices.DeleteFunc(events, func(e event) bool { return e.Type != "token" }), said)
 }
 
 // Output without end and without a line break is cut in words, and takes no

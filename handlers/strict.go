@@ -11,12 +11,8 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
-// maxDepth is how deep JSON may nest: deeper than any honest input, and far from
-// where a recursive parser of a worker runs out of stack.
-const maxDepth = 64
-
 // checkJSON fails unless doc is JSON that every reader takes for the same: UTF-8,
-// no member twice, not nested deeper than maxDepth. It decodes nothing, so that a
+// no member twice, not nested deeper than job.MaxDepth. It decodes nothing, so that a
 // small document cannot become a large one in memory.
 func checkJSON(doc []byte) error {
 	if !utf8.Valid(doc) {
@@ -65,8 +61,8 @@ func (w *walker) walk() error {
 			w.word(w.text[i:end])
 			i = end - 1
 		case '{', '[':
-			if len(w.levels) == maxDepth {
-				return invalid(w.pointer(), "is nested deeper than %d", maxDepth)
+			if len(w.levels) == job.MaxDepth {
+				return invalid(w.pointer(), "is nested deeper than %d", job.MaxDepth)
 			}
 			w.levels = append(w.levels, level{object: w.text[i] == '{', keys: len(w.keys)})
 		case '}', ']':

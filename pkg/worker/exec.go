@@ -33,11 +33,12 @@ const (
 // Windows) it may write events, one JSON object a line. No shell comes in between
 // and nothing of a job gets into the arguments.
 //
-// The command gets no environment but Env, PATH, HOME, LANG, TZ and the job's id,
-// attempt and kind as MILLSTREAM_JOB, MILLSTREAM_ATTEMPT and MILLSTREAM_KIND: the
-// server's secrets stay its own. It and all it starts are one process group. When
-// the attempt ends early the group gets SIGTERM and, after Grace, SIGKILL; when
-// the command has ended, so does what it left running.
+// The command gets no environment but Env, PATH, HOME, LANG, TZ, the job's id,
+// attempt and kind as MILLSTREAM_JOB, MILLSTREAM_ATTEMPT and MILLSTREAM_KIND, and
+// the attempt's mark as MILLSTREAM_RUN: the server's secrets stay its own. It and all
+// it starts are one process group. When the attempt ends early the group gets SIGTERM
+// and, after Grace, SIGKILL; when the command has ended, so does what it left running.
+// On Linux that includes what has left the group, but kept the mark.
 type Exec struct {
 	Command    []string          // the program and its arguments
 	Stdout     Stdout            // "" is lines
@@ -73,12 +74,12 @@ func (e Exec) run(ctx context.Context, t *Task) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, remove, err := e.dir(t)
+	work, err := e.workDir(t)
 	if err != nil {
 		return nil, err
 	}
-	defer remove()
-	p, err := e.start(t, dir)
+	defer work.gone(t.log)
+	p, err := e.start(t, work)
 	if err != nil {
 		return nil, e.notStarted(t, err)
 	}
@@ -94,18 +95,18 @@ func (e Exec) run(ctx context.Context, t *Task) (any, error) {
 	if state := p.cmd.ProcessState; !state.Success() {
 		return nil, exitStatus(state, stderr.String())
 	}
-	return result(), nil
+	return result()
 }
 
 // stdout returns what reads the command's standard output, and what then returns
-// the result.
-func (e Exec) stdout(t *Task) (consume func(io.Reader) error, result func() any, err error) {
+// the result of a command that has succeeded.
+func (e Exec) stdout(t *Task) (consume func(io.Reader) error, result func() (any, error), err error) {
 	switch e.Stdout {
 	case "", StdoutLines:
-		return copyTo(t), func() any { return Output{Type: e.ResultType} }, nil
+		return copyTo(t), func() (any, error) { return Output{Type: e.ResultType}, nil }, nil
 	case StdoutResult:
 		w := t.NewResult(e.ResultType)
-		return copyTo(w), func() any { return w }, nil
+		return copyTo(w), func() (any, error) { return w, nil }, nil
 	case StdoutEvents:
 		s := &reader{t: t, name: "standard output", results: true}
 		return s.read, s.value, nil
@@ -118,14 +119,6 @@ func copyTo(w io.Writer) func(io.Reader) error {
 		_, err := io.Copy(w, r)
 		return err
 	}
-}
-
-// value returns the result that the events had.
-func (s *reader) value() any {
-	if s.result == nil {
-		return nil
-	}
-	return s.result
 }
 
 // logLines says each line of r on a stream of the log.
@@ -147,30 +140,24 @@ func (e Exec) grace() time.Duration {
 	return e.Grace
 }
 
-// dir returns the working directory, and what removes it.
-func (e Exec) dir(t *Task) (string, func(), error) {
-	if e.Dir != "" {
-		return e.Dir, func() {}, nil
-	}
-	dir, err := newWorkDir()
-	if err != nil {
+// workDir makes the attempt's directory. If another is configured it is no more than
+// the place of the lock, without which an attempt can do.
+func (e Exec) workDir(t *Task) (*workDir, error) {
+	work, err := newWorkDir()
+	if err != nil && e.Dir == "" {
 		t.log.Error("no working directory", zap.Error(err))
-		return "", nil, errors.New("the command has no place to work in")
+		return nil, errors.New("the command has no place to work in")
 	}
 	sweepOnce(t.log)
-	return dir.path, func() {
-		if err := dir.remove(); err != nil {
-			t.log.Warn("working directory is left over", zap.Error(err))
-		}
-	}, nil
+	return work, nil
 }
 
 // environment returns the command's whole environment; of two entries of one name
 // the later counts.
-func (e Exec) environment(t *Task, dir string) []string {
-	env := []string{"PATH=" + defaultPath, "HOME=" + dir, "LANG=C.UTF-8", "TZ=UTC"}
+func (e Exec) environment(t *Task, work *workDir) []string {
+	env := []string{"PATH=" + defaultPath, "HOME=" + e.dir(work), "LANG=C.UTF-8", "TZ=UTC"}
 	if e.Dir == "" {
-		env = append(env, "TMPDIR="+dir)
+		env = append(env, "TMPDIR="+work.path)
 	}
 	for name, value := range e.Env {
 		env = append(env, name+"="+value)
@@ -178,7 +165,16 @@ func (e Exec) environment(t *Task, dir string) []string {
 	return append(env,
 		"MILLSTREAM_JOB="+string(t.ID()),
 		"MILLSTREAM_ATTEMPT="+strconv.Itoa(t.Attempt()),
-		"MILLSTREAM_KIND="+t.Kind())
+		"MILLSTREAM_KIND="+t.Kind(),
+		markName+"="+work.mark)
+}
+
+// dir returns the directory that the command works in.
+func (e Exec) dir(work *workDir) string {
+	if e.Dir != "" {
+		return e.Dir
+	}
+	return work.path
 }
 
 // program returns the path of the program: of a bare name the one found in the PATH

@@ -85,6 +85,8 @@ func TestExecEvents(t *testing.T) {
 no event
 {"type":"job.progress","data":{"done":1}}
 `+`{"type":"large","data":"`+strings.Repeat("x", 300_000)+`"}
+{"type":"deep","data":`+string(nested(100_000))+`}
+{"type":"deep","data":`+string(nested(100))+`}
 {"type":"result","data":{"pages": 2}}
 {"type":"bare"}`)
 	require.NoError(t, err)
@@ -99,11 +101,13 @@ no event
 		`line 8 of standard output is not an event`,
 		`line 9 of standard output has no data that job.progress could have`,
 		`line 10 of standard output is longer than an event may be`,
+		`line 11 of standard output is not an event`,
+		`an event deep is nested deeper than 64`,
 	} {
 		require.Equal(t, "millstream", logs[i+1].Stream)
 		require.Contains(t, logs[i+1].Line, want)
 	}
-	require.Len(t, logs, 5)
+	require.Len(t, logs, 7)
 	require.Equal(t, `{"result":{"pages":2}}`, string(out.Record.Data))
 	requireResult(t, out, []byte(`{"pages":2}`), "application/json")
 }
@@ -117,13 +121,38 @@ func TestExecEventsWithoutResult(t *testing.T) {
 	require.Equal(t, `{"result":null}`, string(out.Record.Data))
 }
 
-// A result that is too long for a line is not taken for none.
-func TestExecEventsWithALongResult(t *testing.T) {
-	var s sink
-	e := helper("cat")
-	e.Stdout = worker.StdoutEvents
-	_, err := s.exec(t, e, `{"type":"own"}`+"\n"+`{"type": "result", "data":"`+strings.Repeat("x", 300_000)+`"}`)
-	requireProblem(t, err, "invalid-result", false)
+// A result that cannot be read is not taken for none.
+func TestExecEventsWithALostResult(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{`{"type": "result", "data":"` + strings.Repeat("x", 300_000) + `"}`, "longer than"},
+		{`{"type": "result", "data":[1,`, "it breaks off"},
+		{`{"type":"result","data":NaN}`, "invalid character"},
+		{`{"type":"result","data":` + string(nested(100_000)) + `}`, "max depth"},
+	} {
+		var s sink
+		e := helper("cat")
+		e.Stdout = worker.StdoutEvents
+		_, err := s.exec(t, e, `{"type":"own"}`+"\n"+tt.line)
+		p := requireProblem(t, err, "invalid-result", false)
+		require.Contains(t, p.Detail, tt.want)
+		require.Empty(t, s.logs(t))
+
+		out, err := s.exec(t, e, tt.line+"\n"+`{"type":"result","data":2}`)
+		require.NoError(t, err, "the last one counts")
+		require.Equal(t, `{"result":2}`, string(out.Record.Data))
+	}
+}
+
+// What a command that failed was about to say is not why it failed.
+func TestExecEventsOfACommandThatDies(t *testing.T) {
+	for _, half := range []string{`{"type":"result","data":[1,`, `{"type":"own","da`} {
+		var s sink
+		e := helper("cut", half, "out of memory\n")
+		e.Stdout = worker.StdoutEvents
+		_, err := s.exec(t, e, "")
+		p := requireProblem(t, err, "exit-status", true)
+		require.Equal(t, "signal: killed: out of memory", p.Detail)
+	}
 }
 
 func TestExecFileDescriptor3(t *testing.T) {
@@ -171,7 +200,7 @@ func TestExecEnvironmentIsFixed(t *testing.T) {
 		name, _, _ := strings.Cut(entry, "=")
 		names = append(names, name)
 	}
-	require.ElementsMatch(t, []string{"PATH", "HOME", "TMPDIR", "LANG", "TZ", "MILLSTREAM_JOB", "MILLSTREAM_ATTEMPT", "MILLSTREAM_KIND", helperEnv}, names)
+	require.ElementsMatch(t, []string{"PATH", "HOME", "TMPDIR", "LANG", "TZ", "MILLSTREAM_JOB", "MILLSTREAM_ATTEMPT", "MILLSTREAM_KIND", "MILLSTREAM_RUN", helperEnv}, names)
 	require.Contains(t, env, "LANG=de_DE.UTF-8")
 	require.Contains(t, env, "MILLSTREAM_JOB=job_01k3z9qv3sf1b8w6t6e2m0x4ya")
 	require.Contains(t, env, "MILLSTREAM_ATTEMPT=1")
@@ -343,18 +372,4 @@ func TestExecOrphans(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, `{"result":"ready\ndone\n"}`, string(out.Record.Data))
 	all()
-}
-
-// One that left the group lives on, but the attempt ends.
-func TestExecEscapes(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	var s sink
-	_, err = s.exec(t, helper("escape", ln.Addr().String()), strings.Repeat("x", 1<<20))
-	require.NoError(t, err)
-	require.Equal(t, "ready\ndone\n", string(s.output(t)))
-	conn, err := ln.Accept()
-	require.NoError(t, err)
-	conn.Close() // ends it
 }

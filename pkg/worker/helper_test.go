@@ -3,7 +3,6 @@
 package worker_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -53,9 +52,11 @@ var helpers = map[string]func(args []string) int{
 		code, _ := strconv.Atoi(args[0])
 		return code
 	},
-	"suicide": func([]string) int {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
+	"suicide": func([]string) int { return suicide() },
+	"cut": func(args []string) int { // is killed while it writes
+		fmt.Print(args[0])
+		fmt.Fprint(os.Stderr, args[1])
+		return suicide()
 	},
 	"noise": func(args []string) int { // MiB without a newline, on both streams
 		n, _ := strconv.Atoi(args[0])
@@ -98,9 +99,15 @@ var helpers = map[string]func(args []string) int{
 		child("stubborn", args[0], false)
 		return stayUntilKilled(args)
 	},
-	"server": func(args []string) int { // runs an attempt that stays, as a server does
+	"runaway": func(args []string) int { // a child that leaves the group, and itself
+		child("stubborn", args[0], true)
+		return stayUntilKilled(args)
+	},
+	"server": func(args []string) int { // runs a command that stays, as a server does
 		var s sink
-		_, _ = worker.Run(context.Background(), helper("stay", args[0]).Func(), s.attempt(""), worker.Options{})
+		e := helper(args[1], args[0])
+		e.Dir = args[2]
+		_, _ = worker.Run(context.Background(), e.Func(), s.attempt(""), worker.Options{})
 		return 0
 	},
 	"orphan": func(args []string) int { // leaves a child behind that has its pipes open
@@ -115,6 +122,11 @@ var helpers = map[string]func(args []string) int{
 	},
 }
 
+func suicide() int {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
 // stayUntilKilled connects to an address and stays; the other side sees the
 // connection end when the process does.
 func stayUntilKilled(args []string) int {
@@ -126,7 +138,7 @@ func stayUntilKilled(args []string) int {
 	if len(args) > 1 {
 		os.NewFile(4, "ready").Close()
 	}
-	_, _ = bufio.NewReader(conn).ReadByte()
+	_, _ = io.CopyN(conn, conn, 1) // ends, with an answer, when told to
 	return 0
 }
 

@@ -26,6 +26,11 @@ const (
 	// a full pipe brings.
 	maxText = 64 << 10
 
+	// beyond is how much of the limit of bytes has to be left for each event behind the
+	// limit of their number, if another is to follow: more than one costs the store,
+	// which holds its envelope and keeps account of its message.
+	beyond = 1 << 10
+
 	// maxDistinct is how many events that cannot be joined may wait under pressure.
 	maxDistinct = 16
 )
@@ -34,8 +39,8 @@ var (
 	// errOver is the error of work that talks after its Func has returned.
 	errOver = errors.New("the attempt is over")
 
-	// errBudget is the error of an event behind the limit of bytes.
-	errBudget = fmt.Errorf("the job's events have used up their bytes: %w", job.ErrTooLarge)
+	// errBudget is the error of an event that is more than the job may say.
+	errBudget = fmt.Errorf("the job's events have used up their limit: %w", job.ErrTooLarge)
 )
 
 // outbox holds what an attempt has said and the store does not have yet. One
@@ -67,9 +72,11 @@ type outbox struct {
 	out     tally     // of the output that was kept
 	dropped int64     // bytes of output that were not
 	cut     bool      // the job was told that they are not
+	many    bool      // the job was told that it has too many events
 	events  int       // of the job, those on their way included
 	bytes   int64     // of these events
 	next    time.Time // not before then the next batch
+	nextOwn time.Time // the same, if there is something in it that cannot be joined
 	closed  bool
 	err     error // of the store: it stays
 }
@@ -142,7 +149,7 @@ func (o *outbox) close() error {
 // room waits until more may be said, for as long as more than enough is pending.
 func (o *outbox) room() error {
 	for o.err == nil && !o.closed && o.size >= maxPending {
-		if o.ctx.Err() != nil && time.Now().Before(o.next) {
+		if o.ctx.Err() != nil && time.Now().Before(o.turn()) {
 			return context.Cause(o.ctx) // nobody waits for the pace of an attempt that has ended
 		}
 		o.moved.Wait()
@@ -179,8 +186,7 @@ func (o *outbox) emit(typ job.Type, data json.RawMessage) error {
 	if err := o.room(); err != nil {
 		return err
 	}
-	if o.left() < int64(len(data)) {
-		o.sayCut()
+	if o.refuses(len(data)) {
 		return errBudget
 	}
 	o.flushPartial(incomplete(o.partial))
@@ -193,11 +199,7 @@ func (o *outbox) emit(typ job.Type, data json.RawMessage) error {
 func (o *outbox) logLine(stream string, line []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.room() != nil {
-		return
-	}
-	if o.left() < int64(len(line)) {
-		o.sayCut()
+	if o.room() != nil || o.refuses(len(line)) {
 		return
 	}
 	_ = o.settle(o.addLine(stream, line))

@@ -50,14 +50,33 @@ func (o *outbox) afford(p []byte) []byte {
 // left returns how many bytes of events the job may still say.
 func (o *outbox) left() int64 { return o.lim.Bytes - o.bytes - int64(o.size) }
 
+// refuses reports whether a log or an event of n bytes is more than the job may say.
+// Behind the limit of events each takes more than its bytes, so that their number
+// has an end. Output does not: it may be the result.
+func (o *outbox) refuses(n int) bool {
+	left := o.left() - int64(n)
+	over := int64(max(0, o.events+len(o.queue)-o.lim.Events))
+	switch {
+	case left < 0:
+		o.sayCut()
+	case left < over*beyond:
+		o.sayOnce(&o.many, "the job has far more events than it may have: further logs and events of its own are left out")
+	default:
+		return false
+	}
+	return true
+}
+
 // sayCut says once that from here on something is missing.
 func (o *outbox) sayCut() {
-	if o.cut {
-		return
+	o.sayOnce(&o.cut, "the job's events have reached their limit of bytes: output is cut here, further output, logs and events are left out")
+}
+
+func (o *outbox) sayOnce(said *bool, text string) {
+	if !*said {
+		*said = true
+		o.push(&item{typ: job.Log, stream: ownStream, text: []byte(text)})
 	}
-	o.cut = true
-	text := "the job's events have reached their limit of bytes: output is cut here, further output, logs and events are left out"
-	o.push(&item{typ: job.Log, stream: ownStream, text: []byte(text)})
 }
 
 func (o *outbox) addOutput(p []byte) {

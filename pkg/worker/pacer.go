@@ -17,6 +17,11 @@ const (
 	// long as a command has before it is killed.
 	lastWords = defaultGrace
 
+	// ownTime is the longest that an event which cannot be joined has to last: what
+	// comes faster than a hundred a second nobody reads. To make it wait for longer
+	// would save no event, and only use up the attempt's time.
+	ownTime = 10 * time.Millisecond
+
 	// forever stands for no time at all: there is nothing to wait for.
 	forever = time.Duration(math.MaxInt64)
 )
@@ -50,7 +55,7 @@ func (o *outbox) poll(now time.Time) (batch []*item, wait time.Duration, more bo
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	wait = o.ripen(now)
-	gap := o.next.Sub(now)
+	gap := o.turn().Sub(now)
 	switch {
 	case o.err != nil:
 		return nil, 0, false
@@ -60,6 +65,31 @@ func (o *outbox) poll(now time.Time) (batch []*item, wait time.Duration, more bo
 		return o.take(), 0, true
 	}
 	return o.takeFull(), min(wait, gap), true
+}
+
+// turn returns when the next batch may go. Text waits for its pace, more and more
+// of it goes into one event; what cannot be joined holds up whoever says it, and
+// waits for no longer than it has to.
+func (o *outbox) turn() time.Time {
+	if crowded(o.queue) {
+		return o.nextOwn
+	}
+	return o.next
+}
+
+// crowded reports whether some of the items could not be joined, however long they
+// waited: events of the worker's own, or lines of more streams than may wait.
+func crowded(items []*item) bool {
+	n := 0
+	for _, it := range items {
+		if !textual(it.typ) && it.typ != job.Progress {
+			return true
+		}
+		if !it.full {
+			n++
+		}
+	}
+	return n > maxDistinct
 }
 
 // ripen moves to the queue what was held until now, and returns how long until
@@ -100,12 +130,8 @@ func (o *outbox) sleep(d time.Duration) {
 // store stores the items, in as many messages as they need.
 func (o *outbox) store(items []*item) {
 	recs := make([]job.Record, len(items))
-	paced := 0
 	for i, it := range items {
 		recs[i] = job.Record{Type: it.typ, Data: o.encode(it)}
-		if !it.full {
-			paced++
-		}
 	}
 	for len(recs) > 0 {
 		n := batchLen(recs)
@@ -115,7 +141,7 @@ func (o *outbox) store(items []*item) {
 		}
 		recs = recs[n:]
 	}
-	o.count(paced)
+	o.count(items)
 }
 
 // batchLen returns how many of the records make one message.
@@ -131,24 +157,45 @@ func batchLen(recs []job.Record) int {
 }
 
 // count takes note of what the job has used, and of when the next batch may go
-// after one of n events: each of the second half of the budget has its time.
-func (o *outbox) count(n int) {
+// after this one: each event of the second half of the budget has its time.
+func (o *outbox) count(batch []*item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.events, o.bytes = o.sink.Used()
+	n := time.Duration(max(0, min(paced(batch), o.events-o.lim.Events/2)))
 	now := time.Now()
-	if o.next.Before(now) {
-		o.next = now
+	each := o.interval(now)
+	o.nextOwn = later(o.nextOwn, now).Add(n * min(each, ownTime))
+	if n > 0 && crowded(batch) {
+		o.next = now.Add(each) // text does not pay for what did not wait
+		return
 	}
-	n = max(0, min(n, o.events-o.lim.Events/2))
-	o.next = o.next.Add(time.Duration(n) * o.interval(now))
+	o.next = later(o.next, now).Add(n * each)
+}
+
+// paced returns how many of the items had to wait for their time.
+func paced(items []*item) (n int) {
+	for _, it := range items {
+		if !it.full {
+			n++
+		}
+	}
+	return n
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // interval returns the time that one event has to last: what is left of the budget
-// is spread over the rest of the attempt's time.
+// is spread over the rest of the attempt's time. If events that could not be joined
+// have used it up, text still has a hundredth of it: somebody watches.
 func (o *outbox) interval(now time.Time) time.Duration {
-	rest := o.lim.Events - o.events - o.reserve()
-	return max(o.until.Sub(now), time.Second) / time.Duration(max(rest, 1))
+	rest := max(o.lim.Events-o.events-o.reserve(), o.lim.Events/100, 1)
+	return max(o.until.Sub(now), time.Second) / time.Duration(rest)
 }
 
 // reserve returns how many events are kept back: half of those there were to pace
@@ -167,6 +214,9 @@ func (o *outbox) reserve() int {
 func (o *outbox) call(f func(context.Context) error) error {
 	o.gate <- struct{}{}
 	defer func() { <-o.gate }()
+	if err := o.refused(); err != nil {
+		return err
+	}
 	ctx, cancel := o.storing()
 	defer cancel()
 	err := f(ctx)
@@ -177,6 +227,13 @@ func (o *outbox) call(f func(context.Context) error) error {
 		o.stop(err)
 	}
 	return err
+}
+
+// refused returns the error that the store has had.
+func (o *outbox) refused() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // storing returns the context of one call of the store: an attempt that is ended

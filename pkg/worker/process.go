@@ -18,6 +18,7 @@ import (
 // tie the end of the command to that of everybody who has them open.
 type process struct {
 	cmd    *exec.Cmd
+	mark   string // of all it starts
 	stdin  *os.File
 	stdout *pipe
 	stderr *pipe
@@ -27,14 +28,14 @@ type process struct {
 	all    sync.WaitGroup
 }
 
-// start starts the command in dir.
-func (e Exec) start(t *Task, dir string) (*process, error) {
+// start starts the command.
+func (e Exec) start(t *Task, work *workDir) (*process, error) {
 	program, err := e.program()
 	if err != nil {
 		return nil, err
 	}
-	p := &process{gone: make(chan struct{})}
-	p.cmd = &exec.Cmd{Path: program, Args: e.Command, Dir: dir, Env: e.environment(t, dir)}
+	p := &process{mark: work.mark, gone: make(chan struct{})}
+	p.cmd = &exec.Cmd{Path: program, Args: e.Command, Dir: e.dir(work), Env: e.environment(t, work)}
 	err = p.open()
 	if err == nil {
 		isolate(p.cmd)
@@ -160,6 +161,7 @@ func (p *process) wait(ctx context.Context, grace time.Duration) {
 	case <-time.After(linger):
 	}
 	kill(p.cmd.Process)
+	killMarked(p.mark)
 	_ = p.stdin.SetWriteDeadline(time.Now())
 	for _, end := range p.ends() {
 		(*end.pipe).leave()
@@ -181,7 +183,8 @@ const maxPipe = 1 << 20
 
 // Read reads from the pipe. Once the whole group of the command is gone it reads
 // what is still in there and then, for a moment, waits for the end: if it does not
-// come, somebody left the group and kept the pipe, and is none of ours.
+// come, somebody left the group without the mark and kept the pipe, and is none of
+// ours.
 func (p *pipe) Read(b []byte) (int, error) {
 	if p.left.Load() {
 		if p.rest >= maxPipe {

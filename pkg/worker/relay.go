@@ -38,7 +38,10 @@ func parseEvent(line []byte) (event, error) {
 	var e event
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields() // a line of something else that has a "type" too would lose the rest
-	if err := d.Decode(&e); err != nil {
+	switch err := d.Decode(&e); {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return event{}, errors.New("is not an event: it breaks off")
+	case err != nil:
 		return event{}, fmt.Errorf("is not an event: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -124,17 +127,26 @@ type reader struct {
 	name    string          // of the stream, for people
 	results bool            // a line of type "result" is the result, not an event
 	result  json.RawMessage // of the last such line
+	lost    error           // that line was there, but could not be read
 	lines   int
 	long    bool // the line was too long and is not over yet
 }
 
-// beginsResult is how the line of a result begins, when there is too much of it to
-// parse.
+// value returns the result that the events had.
+func (s *reader) value() (any, error) {
+	if s.result == nil {
+		return nil, s.lost
+	}
+	return s.result, s.lost
+}
+
+// beginsResult is how the line of a result begins that cannot be parsed: there is
+// too much of it, or not all.
 var beginsResult = regexp.MustCompile(`^\s*\{\s*"type"\s*:\s*"result"`)
 
 // read relays all events of r. A line that is none is left out, which a job.log
 // says: one bad line does not undo an hour of work. Without its result, though, the
-// work would not be what it says.
+// work would not be what it says: that is an error, if the command has no other.
 func (s *reader) read(r io.Reader) error {
 	return eachLine(r, s.t.lim.Event+envelope, func(line []byte, more bool) error {
 		wasLong := s.long
@@ -142,8 +154,9 @@ func (s *reader) read(r io.Reader) error {
 			return nil
 		}
 		s.lines++
-		if more && s.results && beginsResult.Match(line) {
-			return job.Problemf("invalid-result", "the line that has the result is longer than %d bytes: let standard output be the result", s.t.lim.Event)
+		if more && s.isResult(line) {
+			s.lose("is longer than %d bytes: let standard output be the result", s.t.lim.Event)
+			return nil
 		}
 		if more {
 			s.t.say("line %d of %s is longer than an event may be and was left out", s.lines, s.name)
@@ -159,7 +172,11 @@ func (s *reader) line(line []byte) error {
 	}
 	e, err := parseEvent(line)
 	if err == nil && e.Type == resultType && s.results {
-		s.result = e.Data
+		s.result, s.lost = e.Data, nil
+		return nil
+	}
+	if err != nil && s.isResult(line) {
+		s.lose("%v", err)
 		return nil
 	}
 	if err == nil {
@@ -170,4 +187,11 @@ func (s *reader) line(line []byte) error {
 	}
 	s.t.say("line %d of %s %v; it was left out", s.lines, s.name, err)
 	return nil
+}
+
+// isResult reports whether a line that cannot be parsed was to be the result.
+func (s *reader) isResult(line []byte) bool { return s.results && beginsResult.Match(line) }
+
+func (s *reader) lose(format string, args ...any) {
+	s.lost = job.Problemf("invalid-result", "the line that has the result "+format, args...)
 }

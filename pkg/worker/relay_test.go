@@ -84,7 +84,11 @@ func TestForeignNames(t *testing.T) {
 }
 
 func TestForeignData(t *testing.T) {
+	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
+	rather := strings.Repeat("[", 65) + strings.Repeat("]", 65)
 	for from, want := range map[string]string{
+		deep:       `"` + deep + `"`,
+		rather:     `"` + rather + `"`,
 		`{"a": 1}`: `{"a": 1}`,
 		`42`:       `42`,
 		` 42`:      `" 42"`,

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"hash"
 	"mime"
 	"slices"
@@ -17,7 +18,7 @@ import (
 
 // Result is a result of any media type that fits in memory.
 type Result struct {
-	Type string // media type; "" is application/octet-stream
+	Type string // media type; "", or what is none, is application/octet-stream
 	Body []byte
 }
 
@@ -36,18 +37,16 @@ const (
 // ResultWriter takes a result that is too large for memory: it stores what is
 // written piece by piece. The Func returns it as its result.
 type ResultWriter struct {
-	t        *Task
-	typ      string
-	tally    tally
-	buf      []byte
-	attached bool
+	t     *Task
+	typ   string
+	tally tally
+	buf   []byte
 }
 
-// NewResult returns a writer for the attempt's result. An attempt has one result,
-// so it must be asked for once only.
+// NewResult returns a writer for the attempt's result. An attempt has one result:
+// once a piece of it is stored there can be no other.
 func (t *Task) NewResult(mediaType string) *ResultWriter {
-	t.result = &ResultWriter{t: t, typ: mediaType, tally: newTally()}
-	return t.result
+	return &ResultWriter{t: t, typ: mediaType, tally: newTally()}
 }
 
 // Write adds p to the result.
@@ -69,18 +68,30 @@ func (w *ResultWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// attach stores the piece. The sink may keep it: the next one has its own memory.
+// attach stores the piece, and takes its memory for the next: however large a result
+// is, no more than one piece of it is here.
 func (w *ResultWriter) attach() error {
+	if !w.t.result.CompareAndSwap(nil, w) && w.t.result.Load() != w {
+		return errTwoResults()
+	}
 	piece := w.buf
-	w.buf = make([]byte, 0, MaxPiece)
-	w.attached = true
-	return w.t.out.call(func(ctx context.Context) error { return w.t.a.Sink.Attach(ctx, piece) })
+	w.buf = nil
+	err := w.t.out.call(func(ctx context.Context) error { return w.t.a.Sink.Attach(ctx, piece) })
+	if err == nil {
+		w.buf = piece[:0]
+	}
+	return err
+}
+
+func errTwoResults() error {
+	return job.Problemf("invalid-result", "the attempt began to store one result and then had another")
 }
 
 // outcome makes what the Func returned into the attempt's outcome.
 func (t *Task) outcome(v any) (Outcome, error) {
-	if w, ok := v.(*ResultWriter); ok && w != t.result || !ok && t.result != nil && t.result.attached {
-		return Outcome{}, job.Problemf("invalid-result", "the attempt began to store one result and returned another")
+	w, ok := v.(*ResultWriter)
+	if ok && (w == nil || w.t != t) || t.result.Load() != nil && t.result.Load() != w {
+		return Outcome{}, errTwoResults()
 	}
 	switch v := v.(type) {
 	case nil:
@@ -127,15 +138,30 @@ func (t *Task) wrote(v Output) Outcome {
 
 // made is the outcome of an attempt with the result r, of which y knows the bytes.
 func (t *Task) made(y *tally, r *job.Result, piece []byte) Outcome {
-	if r.Type == "" {
-		r.Type = typeBytes
-	}
+	r.Type = mediaType(r.Type)
 	value, ok := y.inline(r.Type)
 	if !ok || r.Truncated { // a reader of the value alone would not know that it was cut
 		value = r.Reference(t.ID())
 	}
 	return t.succeeded(value, r, piece)
 }
+
+// maxMediaType is the longest media type, in bytes: RFC 6838, 4.2, with some
+// parameters.
+const maxMediaType = 255
+
+// mediaType returns s if it is a media type, which goes into headers and every copy
+// of the job, or else that of any bytes. With parameters others get on somehow.
+func mediaType(s string) string {
+	t, _, err := mime.ParseMediaType(s)
+	ok := err == nil || errors.Is(err, mime.ErrInvalidMediaParameter)
+	if !ok || !strings.Contains(t, "/") || len(s) > maxMediaType || strings.ContainsFunc(s, unprintable) {
+		return typeBytes
+	}
+	return s
+}
+
+func unprintable(r rune) bool { return r < ' ' || r > '~' }
 
 func (t *Task) succeeded(value json.RawMessage, r *job.Result, piece []byte) Outcome {
 	r.Lease = t.a.Job.Lease
@@ -181,7 +207,7 @@ func (y *tally) inline(mediaType string) (json.RawMessage, bool) {
 	case t == typeJSON || strings.HasSuffix(t, "+json"):
 		var b bytes.Buffer
 		err := json.Compact(&b, y.head)
-		return b.Bytes(), err == nil
+		return b.Bytes(), err == nil && !job.Deep(b.Bytes())
 	case strings.HasPrefix(t, "text/") && isUTF8(params["charset"]):
 		return encode(string(y.head)), true
 	}

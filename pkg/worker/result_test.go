@@ -6,8 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
+	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,6 +42,7 @@ func TestResults(t *testing.T) {
 	type point struct{ X, Y int }
 	text, jsonType, octets := "text/plain; charset=utf-8", "application/json", "application/octet-stream"
 	long := strings.Repeat("x", job.MaxInline)
+	deep := strings.Repeat("[", job.MaxDepth) + strings.Repeat("]", job.MaxDepth)
 	for _, tt := range []struct {
 		name   string
 		value  any
@@ -60,7 +64,8 @@ func TestResults(t *testing.T) {
 		{"text", worker.Result{Type: "text/html", Body: []byte("<p>")}, "text/html", "<p>", `"<p>"`},
 		{"text in another charset", worker.Result{Type: "text/plain; charset=iso-8859-1", Body: []byte("é")}, "text/plain; charset=iso-8859-1", "é", ""},
 		{"no type", worker.Result{Body: []byte("abc")}, octets, "abc", ""},
-		{"type that is none", worker.Result{Type: "text", Body: []byte("abc")}, "text", "abc", ""},
+		{"JSON as deep as it may be", json.RawMessage(deep), jsonType, deep, deep},
+		{"JSON that is too deep", json.RawMessage("[" + deep + "]"), jsonType, "[" + deep + "]", ""},
 		{"the longest inline", long, text, long, `"` + long + `"`},
 		{"too long for inline", long + "x", text, long + "x", ""},
 	} {
@@ -77,6 +82,34 @@ func TestResults(t *testing.T) {
 			require.Equal(t, `{"result":`+want+`}`, string(out.Record.Data))
 			require.False(t, r.Output)
 		})
+	}
+}
+
+// What is no media type, or could not go into a header, is that of any bytes.
+func TestResultTypes(t *testing.T) {
+	for typ, valid := range map[string]bool{
+		"text/plain;charset=utf-8":          true,
+		"application/vnd.x+json; a=\"b c\"": true,
+		"text/html; charset":                true, // not quite; but the type is clear
+		"text":                              false,
+		"text/":                             false,
+		"text/plain/x":                      false,
+		"text/plain\r\nSet-Cookie: a=b":     false,
+		"text/plain; a=\"\x00\"":            false,
+		"text/plain; a=é":                   false,
+		"text/" + strings.Repeat("x", 251):  false,
+		"text/" + strings.Repeat("x", 250):  true,
+	} {
+		var s sink
+		out, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+			_, _ = task.Write([]byte("abc"))
+			return worker.Output{Type: typ}, nil
+		})
+		require.NoError(t, err)
+		if !valid {
+			typ = "application/octet-stream"
+		}
+		requireResult(t, out, []byte("abc"), typ)
 	}
 }
 
@@ -118,6 +151,45 @@ func TestLargeResultGoesByPieces(t *testing.T) {
 	}
 }
 
+// However large a result is, it takes the memory of one piece.
+func TestLargeResultTakesOnePiece(t *testing.T) {
+	var s sink
+	var memory []*byte
+	s.attach = func(piece []byte) error {
+		memory = append(memory, unsafe.SliceData(piece))
+		return nil
+	}
+	_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+		w := task.NewResult("video/mp4")
+		_, err := io.CopyN(w, zeros{}, 20*worker.MaxPiece+1)
+		return w, err
+	})
+	require.NoError(t, err)
+	require.Len(t, memory, 20)
+	require.Len(t, slices.Compact(memory), 1)
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// A piece that was not stored, and what would follow it, does not go to the store
+// again: it may be on its way still.
+func TestResultEndsWithAnErrorOfTheStore(t *testing.T) {
+	calls := 0
+	s := sink{attach: func([]byte) error { calls++; return job.ErrLeaseLost }}
+	_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+		w := task.NewResult("video/mp4")
+		for range 3 {
+			_, err := w.Write(make([]byte, 2*worker.MaxPiece))
+			require.ErrorIs(t, err, job.ErrLeaseLost)
+		}
+		return w, nil
+	})
+	require.ErrorIs(t, err, job.ErrLeaseLost)
+	require.Equal(t, 1, calls)
+}
+
 func TestResultHasALimit(t *testing.T) {
 	var s sink
 	opt := worker.Options{Limits: worker.Limits{Result: 10}}
@@ -128,13 +200,47 @@ func TestResultHasALimit(t *testing.T) {
 }
 
 func TestTwoResultsAreNone(t *testing.T) {
+	for name, another := range map[string]func(*worker.Task) (any, error){
+		"a small one":      func(*worker.Task) (any, error) { return "another", nil },
+		"nothing":          func(*worker.Task) (any, error) { return nil, nil },
+		"an unstored one":  func(task *worker.Task) (any, error) { return task.NewResult("video/mp4"), nil },
+		"another large":    func(*worker.Task) (any, error) { return make([]byte, 2*worker.MaxPiece), nil },
+		"one that follows": func(task *worker.Task) (any, error) { return written(task.NewResult("video/mp4")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s sink
+			_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+				_, err := written(task.NewResult("video/mp4"))
+				require.NoError(t, err)
+				return another(task)
+			})
+			requireProblem(t, err, "invalid-result", false)
+			require.Len(t, s.pieces, 1)
+		})
+	}
+}
+
+// written writes as much as is not kept in memory.
+func written(w *worker.ResultWriter) (any, error) {
+	_, err := w.Write(make([]byte, worker.MaxPiece+1))
+	return w, err
+}
+
+// One that was asked for, and is not stored, is in nobody's way; one of another
+// attempt is.
+func TestResultsThatAreNotStored(t *testing.T) {
 	var s sink
+	var of *worker.ResultWriter
 	_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
-		_, err := task.NewResult("video/mp4").Write(make([]byte, worker.MaxPiece+1))
-		require.NoError(t, err)
-		return "another", nil
+		of = task.NewResult("video/mp4")
+		_, _ = of.Write([]byte("abc"))
+		return written(task.NewResult("video/mp4"))
 	})
-	requireProblem(t, err, "invalid-result", false)
+	require.NoError(t, err)
+	for _, foreign := range []*worker.ResultWriter{of, nil} {
+		_, err = s.run(t, func(context.Context, *worker.Task) (any, error) { return foreign, nil })
+		requireProblem(t, err, "invalid-result", false)
+	}
 }
 
 func TestResultIsNotStoredBehindALostLease(t *testing.T) {

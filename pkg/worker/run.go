@@ -68,8 +68,7 @@ func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) 
 	defer cancel()
 
 	t := newTask(ctx, fail, a, opt)
-	defer t.out.close() // for the one that ends with runtime.Goexit
-	v, err := t.call(ctx, fn)
+	v, err := guard(t, func() (any, error) { return fn(ctx, t) })
 	ended := context.Cause(ctx)
 	s, stands := v.(settled)
 	if stands {
@@ -84,7 +83,7 @@ func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) 
 	if err != nil {
 		return Outcome{}, err
 	}
-	return t.outcome(v)
+	return guard(t, func() (Outcome, error) { return t.outcome(v) }) // the value may encode itself
 }
 
 // settled is a result that stands even if the attempt's time ran out meanwhile,
@@ -116,19 +115,41 @@ func interrupted(err, cause error) error {
 	return fmt.Errorf("%w: %w", p, cause)
 }
 
-// call calls fn; a panic ends the attempt, not the process.
-func (t *Task) call(ctx context.Context, fn Func) (v any, err error) {
+// guard calls code of the worker's. What ends its goroutine, a panic or
+// runtime.Goexit, ends the attempt, not the process and not the goroutine of who
+// called Run.
+func guard[T any](t *Task, f func() (T, error)) (v T, err error) {
+	err = errGoexit // if nothing else is returned
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v, err = recovered(t, f)
+	}()
+	<-done
+	if err == errGoexit {
+		t.log.Error("worker ended its goroutine")
+	}
+	return v, err
+}
+
+func recovered[T any](t *Task, f func() (T, error)) (v T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			t.log.Error("worker panicked", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
-			v, err = nil, panicked(r)
+			var none T
+			v, err = none, panicked("panic: %.1000v", fmt.Sprint(r))
 		}
 	}()
-	return fn(ctx, t)
+	if v, err = f(); err != nil {
+		_ = err.Error() // an error that panics, as a nil pointer may, does it here
+	}
+	return v, err
 }
 
-func panicked(value any) error {
-	p := job.Problemf("worker-panic", "panic: %.1000v", fmt.Sprint(value))
+var errGoexit error = panicked("the function called runtime.Goexit")
+
+func panicked(format string, args ...any) *job.Problem {
+	p := job.Problemf("worker-panic", format, args...)
 	p.Retryable = true
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,18 +59,50 @@ func TestTaskTellsItsAttempt(t *testing.T) {
 	requireProblem(t, err, "invalid-input", false)
 }
 
+type bomb struct{}
+
+func (bomb) MarshalJSON() ([]byte, error) { panic("boom") }
+
+type badError struct{ text string }
+
+func (b *badError) Error() string { return b.text }
+
 func TestPanicFailsTheAttemptAndStaysInTheLog(t *testing.T) {
+	for name, end := range map[string]func() (any, error){
+		"of the function":        func() (any, error) { panic("boom") },
+		"of the result":          func() (any, error) { return bomb{}, nil },
+		"of an error, when read": func() (any, error) { return nil, (*badError)(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			core, logged := observer.New(zapcore.DebugLevel)
+			var s sink
+			_, err := s.runAttempt(t, func(_ context.Context, task *worker.Task) (any, error) {
+				task.Log("notes", "last words")
+				return end()
+			}, s.attempt(""), worker.Options{Log: zap.New(core)})
+			p := requireProblem(t, err, "worker-panic", true)
+			require.Regexp(t, "^panic: (.*boom|.*nil pointer dereference)$", p.Detail)
+			require.Len(t, s.logs(t), 1, "what was said before is stored")
+			require.Len(t, logged.All(), 1)
+			require.Contains(t, string(logged.All()[0].ContextMap()["stack"].(string)), "run_test.go")
+		})
+	}
+}
+
+// A function that ends its goroutine ends its attempt, at once, and whoever runs
+// the next one goes on.
+func TestGoexitFailsTheAttempt(t *testing.T) {
 	core, logged := observer.New(zapcore.DebugLevel)
 	var s sink
 	_, err := s.runAttempt(t, func(_ context.Context, task *worker.Task) (any, error) {
 		task.Log("notes", "last words")
-		panic("boom")
+		runtime.Goexit()
+		return nil, nil
 	}, s.attempt(""), worker.Options{Log: zap.New(core)})
 	p := requireProblem(t, err, "worker-panic", true)
-	require.Equal(t, "panic: boom", p.Detail)
+	require.Equal(t, "the function called runtime.Goexit", p.Detail)
 	require.Len(t, s.logs(t), 1, "what was said before is stored")
 	require.Len(t, logged.All(), 1)
-	require.Contains(t, string(logged.All()[0].ContextMap()["stack"].(string)), "run_test.go")
 }
 
 func TestErrorsPassAsTheyAre(t *testing.T) {

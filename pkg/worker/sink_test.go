@@ -32,6 +32,7 @@ type sink struct {
 	delay    time.Duration          // of each call
 	refuse   func(job.Record) error // asked for each record before it is stored
 	onRecord func(job.Record)       // told of each record that was
+	attach   func([]byte) error     // takes the pieces of a result
 	hang     bool                   // every call waits for the end of its context
 
 	before used // by earlier attempts
@@ -87,7 +88,10 @@ func (s *sink) Attach(ctx context.Context, piece []byte) error {
 	if len(piece) > worker.MaxPiece {
 		s.wrong = "a piece that is too large"
 	}
-	s.pieces = append(s.pieces, piece)
+	if s.attach != nil {
+		return s.attach(piece)
+	}
+	s.pieces = append(s.pieces, slices.Clone(piece))
 	return nil
 }
 

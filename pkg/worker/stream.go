@@ -62,9 +62,10 @@ func foreignType(typ job.Type) job.Type {
 }
 
 // foreignData returns data as JSON. What has space around it is text: a token of a
-// language model that happens to be a number keeps the space that way.
+// language model that happens to be a number keeps the space that way. So is what
+// nests deeper than an event may.
 func foreignData(data []byte) json.RawMessage {
-	if json.Valid(data) && !isSpace(data[0]) && !isSpace(data[len(data)-1]) {
+	if json.Valid(data) && !isSpace(data[0]) && !isSpace(data[len(data)-1]) && !job.Deep(data) {
 		return data
 	}
 	return encode(string(data))

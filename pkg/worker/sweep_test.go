@@ -17,39 +17,50 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// server starts a server with a command that stays, in a directory of its own or in
+// dir, and returns the connections of the n processes that the command is.
+func server(t *testing.T, temp, dir, command string, n int) (conns []net.Conn, kill func()) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	cmd := exec.Command(os.Args[0], "server", ln.Addr().String(), command, dir)
+	cmd.Env = []string{helperEnv + "=1", "TMPDIR=" + temp}
+	require.NoError(t, cmd.Start())
+	for range n {
+		conn, err := ln.Accept()
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() }) // ends it where the server's end does not
+		conns = append(conns, conn)
+	}
+	kill = sync.OnceFunc(func() {
+		require.NoError(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+	})
+	t.Cleanup(kill)
+	return conns, kill
+}
+
 // The directory of a server that was killed is removed by the next one, and that of
 // one that lives is not.
 func TestExecSweepsAfterAKill(t *testing.T) {
 	temp := t.TempDir()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	serve := func() (dir string, kill func()) {
-		before, _ := filepath.Glob(filepath.Join(temp, "*"))
-		cmd := exec.Command(os.Args[0], "server", ln.Addr().String())
-		cmd.Env = []string{helperEnv + "=1", "TMPDIR=" + temp}
-		require.NoError(t, cmd.Start())
-		conn, err := ln.Accept()
+	dirs := func() []string {
+		dirs, err := filepath.Glob(filepath.Join(temp, "*"))
 		require.NoError(t, err)
-		after, _ := filepath.Glob(filepath.Join(temp, "*"))
-		dirs := slices.DeleteFunc(after, func(d string) bool { return slices.Contains(before, d) })
-		require.Len(t, dirs, 1)
-		return dirs[0], sync.OnceFunc(func() {
-			require.NoError(t, cmd.Process.Kill())
-			_ = cmd.Wait()
-			conn.Close() // ends the command where the server's end does not
-		})
+		return dirs
 	}
-	killed, kill := serve()
-	lives, end := serve()
-	defer end()
+	_, kill := server(t, temp, "", "stay", 1)
+	require.Len(t, dirs(), 1)
+	killed := dirs()[0]
+	server(t, temp, "", "stay", 1)
+	lives := slices.DeleteFunc(dirs(), func(d string) bool { return d == killed })
+	require.Len(t, lives, 1)
 	kill()
-	require.DirExists(t, killed)
-	_, end = serve()
-	defer end()
+	server(t, temp, "", "stay", 1)
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(killed)
 		return errors.Is(err, fs.ErrNotExist)
 	}, 10*time.Second, time.Millisecond)
-	require.DirExists(t, lives)
+	require.DirExists(t, lives[0])
 }

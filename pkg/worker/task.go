@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -25,7 +26,7 @@ type Task struct {
 	lim    Limits
 	log    *zap.Logger
 	out    *outbox
-	result *ResultWriter
+	result atomic.Pointer[ResultWriter] // of which a piece is stored
 }
 
 func newTask(ctx context.Context, fail context.CancelCauseFunc, a Attempt, opt Options) *Task {
@@ -107,9 +108,11 @@ const ownStream = "millstream"
 var ErrName = errors.New("not a name for a worker's events")
 
 // Emit says an event of the worker's own: any name but job.* and stream.*. Each is
-// stored as it is, so under pressure Emit waits for the event's turn: a worker
-// that has more to say than its budget of events should Write. Data that is too
-// large is left out, which a job.log says, and the error is job.ErrTooLarge.
+// stored as it is, so under pressure Emit waits for the event's turn, of which
+// there are a hundred a second. Data that is too large, or nested deeper than
+// job.MaxDepth, is left out, which a job.log says, and the error is
+// job.ErrTooLarge; so is an event behind the limit of bytes, or far behind that of
+// events.
 func (t *Task) Emit(name string, data any) error {
 	typ := job.Type(name)
 	if !job.ValidType(typ) || typ.Reserved() {
@@ -119,9 +122,13 @@ func (t *Task) Emit(name string, data any) error {
 	if err != nil {
 		return err
 	}
-	if len(d) > t.lim.Event {
+	switch {
+	case len(d) > t.lim.Event:
 		t.say("an event %s of %d bytes is larger than %d and was left out", name, len(d), t.lim.Event)
 		return fmt.Errorf("event %s of %d bytes: %w", name, len(d), job.ErrTooLarge)
+	case job.Deep(d):
+		t.say("an event %s is nested deeper than %d and was left out", name, job.MaxDepth)
+		return fmt.Errorf("event %s, nested deeper than %d: %w", name, job.MaxDepth, job.ErrTooLarge)
 	}
 	return t.out.emit(typ, d)
 }

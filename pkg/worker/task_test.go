@@ -33,19 +33,27 @@ func TestEmitChecksItsName(t *testing.T) {
 	require.Len(t, s.stored(), 2)
 }
 
+// nested returns JSON of so many levels.
+func nested(n int) json.RawMessage {
+	return json.RawMessage(strings.Repeat("[", n) + strings.Repeat("]", n))
+}
+
 func TestEmitLeavesOutWhatIsTooLargeAndSaysSo(t *testing.T) {
 	var s sink
 	limit := worker.DefaultLimits.Event
 	_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
 		require.NoError(t, task.Emit("fits", strings.Repeat("x", limit-2)))
 		require.ErrorIs(t, task.Emit("large", strings.Repeat("x", limit-1)), job.ErrTooLarge)
+		require.NoError(t, task.Emit("fits", nested(job.MaxDepth)))
+		require.ErrorIs(t, task.Emit("deep", nested(job.MaxDepth+1)), job.ErrTooLarge)
 		return nil, nil
 	})
 	require.NoError(t, err)
-	require.Len(t, s.of("fits"), 1)
-	require.Empty(t, s.of("large"))
+	require.Len(t, s.of("fits"), 2)
+	require.Len(t, s.stored(), 4)
 	logs := s.logs(t)
-	require.Len(t, logs, 1)
+	require.Len(t, logs, 2)
+	require.Contains(t, logs[1].Line, "deep is nested deeper than 64")
 	require.Equal(t, "millstream", logs[0].Stream)
 	require.Contains(t, logs[0].Line, "large of 262145 bytes")
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
@@ -15,18 +16,26 @@ import (
 // it. It lies among the system's temporary files and not beside the store: a command
 // may fill the disk it writes to, and a store whose disk is full takes no jobs.
 //
+// Its name is the mark of the attempt, which no other has: what the command starts
+// inherits it in its environment, and is found by it.
+//
 // The process holds a lock on it, which the system gives back however the process
 // ends. So one that nobody has locked is left over from a process that was killed,
-// and the next one removes it. A cleaner of temporary files that knows locks
-// (systemd-tmpfiles) leaves the others alone, however old they are.
+// and the next one ends what carries its mark and removes it. A cleaner of temporary
+// files that knows locks (systemd-tmpfiles) leaves the others alone, however old they
+// are.
 type workDir struct {
-	path string
+	mark string
+	path string   // "" if there is none, and only the mark is needed
 	lock *os.File // nil where there are no locks
 }
 
 const (
 	// workPrefix begins the names of these directories, and of nothing else.
 	workPrefix = "millstream-work-"
+
+	// markName is the variable that the mark of an attempt is in.
+	markName = "MILLSTREAM_RUN"
 
 	// workTries is how often a directory is made. It is lost only to a process that
 	// starts, and sweeps, between two system calls.
@@ -37,27 +46,39 @@ const (
 // or has removed.
 var errTaken = errors.New("another process has it")
 
+// newWorkDir makes a directory. With an error there is still its mark.
 func newWorkDir() (*workDir, error) {
 	for range workTries {
-		path, err := os.MkdirTemp("", workPrefix)
-		if err != nil {
-			return nil, err
+		mark := workPrefix + rand.Text()
+		path := filepath.Join(os.TempDir(), mark)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			return &workDir{mark: mark}, err
 		}
 		lock, err := lockDir(path)
 		if !errors.Is(err, errTaken) { // a file system without locks is swept by nobody
-			return &workDir{path, lock}, nil
+			return &workDir{mark, path, lock}, nil
 		}
 	}
-	return nil, errTaken
+	return &workDir{mark: workPrefix + rand.Text()}, errTaken
 }
 
 // remove removes the directory with all that is in it.
 func (d *workDir) remove() error {
+	if d.path == "" {
+		return nil
+	}
 	err := removeAll(d.path)
 	if d.lock != nil {
 		d.lock.Close()
 	}
 	return err
+}
+
+// gone is the end of a directory that nobody needs any more.
+func (d *workDir) gone(log *zap.Logger) {
+	if err := d.remove(); err != nil {
+		log.Warn("working directory is left over", zap.Error(err))
+	}
 }
 
 // removeAll is os.RemoveAll for what a command has left, which may be directories
@@ -81,13 +102,26 @@ func removeAll(dir string) error {
 
 var swept sync.Once
 
-// sweepOnce removes what killed processes have left, once in the life of this one.
-// Its first command does not wait for it: there may be much.
-func sweepOnce(log *zap.Logger) { swept.Do(func() { go sweep(log) }) }
+// sweepOnce ends and removes what killed processes have left, once in the life of
+// this one. No command of ours meets what is left of the last attempt at its job; for
+// the files none waits: there may be many.
+func sweepOnce(log *zap.Logger) {
+	swept.Do(func() {
+		dirs := abandoned()
+		marks := make([]string, len(dirs))
+		for i, d := range dirs {
+			marks[i] = d.mark
+		}
+		if n := killMarked(marks...); n > 0 {
+			log.Warn("commands of a killed process were still running, and are now ended", zap.Int("processes", n))
+		}
+		go removeDirs(dirs, log)
+	})
+}
 
-// sweep removes the directories of ours that nobody has locked. Those of others, and
-// what only has such a name, it leaves alone.
-func sweep(log *zap.Logger) {
+// abandoned returns the directories of ours that nobody has locked; now we have.
+// Those of others, and what only has such a name, it leaves alone.
+func abandoned() (dirs []*workDir) {
 	temp := os.TempDir()
 	entries, _ := os.ReadDir(temp) // what was read counts
 	for _, e := range entries {
@@ -95,11 +129,16 @@ func sweep(log *zap.Logger) {
 			continue
 		}
 		path := filepath.Join(temp, e.Name())
-		lock, err := lockDir(path)
-		if err != nil || lock == nil {
-			continue
+		if lock, err := lockDir(path); err == nil && lock != nil {
+			dirs = append(dirs, &workDir{e.Name(), path, lock})
 		}
-		if err := (&workDir{path, lock}).remove(); err != nil {
+	}
+	return dirs
+}
+
+func removeDirs(dirs []*workDir, log *zap.Logger) {
+	for _, d := range dirs {
+		if err := d.remove(); err != nil {
 			log.Warn("working directory of a killed process is left over", zap.Error(err))
 		}
 	}

@@ -44,7 +44,7 @@ func TestSweepRemovesOnlyWhatIsLeftOver(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, file), nil, 0o600))
 	require.NoError(t, os.Symlink(filepath.Dir(outside), filepath.Join(dir, link)))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, other), 0o700))
-	sweep(zap.NewNop())
+	removeDirs(abandoned(), zap.NewNop())
 	require.ElementsMatch(t, []string{filepath.Base(used.path), file, link, other}, names())
 	require.FileExists(t, outside)
 

@@ -11,13 +11,15 @@ import (
 
 // Sink stores what an attempt says. Every call returns when the store has it, or
 // with job.ErrLeaseLost once the job belongs to another attempt; any error is
-// final. It is called from one goroutine at a time and may keep what it is given.
+// final, and the last call. It is called from one goroutine at a time and may keep
+// the records it is given.
 type Sink interface {
 	// Append stores records behind the job's others, in one message. Seq, Attempt
 	// and Time are filled in by the sink.
 	Append(ctx context.Context, recs ...job.Record) error
 	// Attach stores a piece of the result, MaxPiece bytes, beside the records. The
-	// last piece, of any size, goes with the Outcome.
+	// last piece, of any size, goes with the Outcome. The piece is the caller's again
+	// once it is stored.
 	Attach(ctx context.Context, piece []byte) error
 	// Used returns how many events the job has and how many bytes they take, all
 	// attempts together.
