@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/millstream/millstream/pkg/job"
 )
 
@@ -325,102 +323,5 @@ func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
 func (b *Broker) forget(e *entry) {
 	if !e.inFlight && len(e.pending) == 0 && !e.job.Exists() && e.damaged == nil && b.jobs[e.job.ID] == e {
 		delete(b.jobs, e.job.ID)
-	}
-}
-
-// readOn finds out why bt was refused: it reads what the job has behind the fence.
-// Our own message there means that an earlier try of the same publish was stored.
-// All else is folded, and the proposals are asked again. Nothing there means that
-// the job was erased.
-func (b *Broker) readOn(e *entry, bt *batch) {
-	found := false
-	for position := e.tail + 1; ; position++ { // nobody else moves the tail while bt is in flight
-		s, err := b.nextRetrying(e.subject, position)
-		if errors.Is(err, errNone) && !found {
-			err = b.erased(e.subject)
-		}
-		switch {
-		case errors.Is(err, errNone): // no more, or none that could be read
-			b.again(e, bt)
-			return
-		case err != nil:
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.settle(e, bt, 0, err)
-			return
-		}
-		found, position = true, s.position
-		if own, err := b.adopt(e, bt, s); own || err != nil {
-			return
-		}
-	}
-}
-
-// erased returns job.ErrLeaseLost if the log has nothing of the subject, else, after
-// a pause, errNone: there is something, but it could not be read.
-func (b *Broker) erased(subject string) error {
-	for {
-		has, err := b.store.has(b.ctx, subject)
-		if err == nil && !has {
-			return job.ErrLeaseLost
-		}
-		select {
-		case <-b.ctx.Done():
-			return errClosed
-		case <-time.After(answerTime / 4):
-		}
-		if err == nil {
-			return errNone
-		}
-	}
-}
-
-// adopt folds a message that somebody else stored, or settles bt if it is bt's own.
-func (b *Broker) adopt(e *entry, bt *batch, s stored) (own bool, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	m, err := decode(s.subject, s.data)
-	if err == nil && m.Writer == bt.frame.Writer {
-		b.settle(e, bt, s.position, nil)
-		return true, nil
-	}
-	after := e.job
-	if err == nil {
-		err = m.fold(&after, s.position)
-	}
-	if err != nil {
-		b.log.Error("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", s.position), zap.Error(err))
-		b.settle(e, bt, 0, unavailable(err))
-		return false, err
-	}
-	b.commit(e, m, s.data, s.position, after)
-	return false, nil
-}
-
-// again puts the refused writes in front and asks them once more.
-func (b *Broker) again(e *entry, bt *batch) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if bt.frame.moved() { // it is of the state that was
-		bt.tell(job.ErrLeaseLost)
-	} else {
-		e.pending = append(bt.writes, e.pending...)
-	}
-	b.landed(e, bt)
-	b.flush(e)
-}
-
-// nextRetrying is store.next, repeated until the store answers or the broker ends.
-func (b *Broker) nextRetrying(subject string, position uint64) (stored, error) {
-	for {
-		s, err := b.store.next(b.ctx, subject, position)
-		if err == nil || errors.Is(err, errNone) {
-			return s, err
-		}
-		select {
-		case <-b.ctx.Done():
-			return stored{}, errClosed
-		case <-time.After(answerTime / 4):
-		}
 	}
 }

@@ -144,11 +144,14 @@ func (o *outbox) store(items []*item) {
 	o.count(items)
 }
 
+// besideData is about what a record takes beside its data.
+const besideData = 256
+
 // batchLen returns how many of the records make one message.
 func batchLen(recs []job.Record) int {
 	size := 0
 	for i := range recs {
-		size += len(recs[i].Data)
+		size += len(recs[i].Data) + besideData
 		if i > 0 && size > maxMessage {
 			return i
 		}

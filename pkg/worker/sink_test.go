@@ -68,7 +68,7 @@ func (s *sink) Append(ctx context.Context, recs ...job.Record) error {
 				return err
 			}
 		}
-		if size += len(r.Data); size > maxMessage || !json.Valid(r.Data) || bytes.ContainsAny(r.Data, "\n\t") {
+		if size += len(r.Data) + 200; size > maxMessage || !json.Valid(r.Data) || bytes.ContainsAny(r.Data, "\n\t") {
 			s.wrong = "a message that is too large, or data that is not one line of JSON"
 		}
 		s.recs = append(s.recs, r)
