@@ -280,7 +280,7 @@ func parsePart(name string) (id job.ID, n int, ok bool) {
 
 func (p *packing) add(s stored) error {
 	if p.check {
-		if _, err := decode(s.subject, s.data); err != nil {
+		if _, _, err := intact(s.subject, s.data); err != nil {
 			return err
 		}
 	}

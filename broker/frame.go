@@ -89,13 +89,13 @@ func checksum(id job.ID, b []byte) uint32 {
 // decode reads a stored message of the job that subject names. The records and
 // the attachment share memory with b.
 func decode(subject string, b []byte) (*frame, error) {
-	kind, id, ok := parseSubject(subject)
-	head, rest, found := bytes.Cut(b, []byte{'\n'})
-	if !ok || !found || !bytes.HasPrefix(head, []byte(magic)) {
-		return nil, errDamaged
+	kind, id, err := intact(subject, b)
+	if err != nil {
+		return nil, err
 	}
+	head, rest, _ := bytes.Cut(b, []byte{'\n'})
 	f := bytes.Split(head[len(magic):], []byte{' '})
-	if len(f) != 8 || string(f[0]) != fmt.Sprintf("%08x", checksum(id, b)) {
+	if len(f) != 8 {
 		return nil, errDamaged
 	}
 	m := &frame{ID: id, Kind: kind, Writer: string(f[6])}
@@ -114,6 +114,17 @@ func decode(subject string, b []byte) (*frame, error) {
 	cut := len(rest) - int(attached)
 	m.Attachment = rest[cut:]
 	return m, m.parseRecords(rest[:cut], int(records))
+}
+
+// intact returns errDamaged if b is not what was stored of the job that subject
+// names.
+func intact(subject string, b []byte) (kind string, id job.ID, err error) {
+	const end = len(magic) + 8 // of the checksum
+	kind, id, ok := parseSubject(subject)
+	if !ok || len(b) <= end || string(b[:len(magic)]) != magic || string(b[len(magic):end]) != fmt.Sprintf("%08x", checksum(id, b)) {
+		return "", "", errDamaged
+	}
+	return kind, id, nil
 }
 
 func (m *frame) parseRecords(lines []byte, n int) error {
