@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	encoder "go.yaml.in/yaml/v3"
@@ -38,7 +40,7 @@ line for each mistake if there is one. Secrets in it are printed too.`,
 			if err != nil {
 				return err
 			}
-			text, err := encoder.Marshal(s)
+			text, err := encoder.Marshal(s.redacted())
 			if err != nil {
 				return err
 			}
@@ -49,3 +51,23 @@ line for each mistake if there is one. Secrets in it are printed too.`,
 	settingsFlags(cmd.Flags())
 	return cmd
 }
+
+// redacted returns the settings as they may be shown: what is printed ends up in tickets.
+func (s *settings) redacted() *settings {
+	shown := *s
+	if s.Key != "" {
+		shown.Key = hidden
+	}
+	servers := strings.Split(s.NATS, ",")
+	for i, server := range servers {
+		if u, err := url.Parse(server); err == nil && u.User != nil {
+			u.User = url.User(hidden)
+			servers[i] = u.String()
+		}
+	}
+	shown.NATS = strings.Join(servers, ",")
+	return &shown
+}
+
+// hidden stands for a secret.
+const hidden = "REDACTED"

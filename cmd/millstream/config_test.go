@@ -290,6 +290,7 @@ func TestConfig_refuses(t *testing.T) {
 		"kinds: {a: {exec: {command: x}, backoff: {first: 2m}}}":    "kinds.a.backoff.max: 1m is less than first, 2m",
 		"kinds: {a: {exec: {command: x}, input: {type: nonsense}}}": "kinds.a.input: ",
 		"kinds: {a: {exec: {command: x}, input: missing.json}}":     "kinds.a.input: open",
+		"kinds: {a: {exec: {command: x}, input: /dev/zero}}":        "kinds.a.input: /dev/zero is no file",
 		"kinds: {a: {exec: {command: x}, result: 5}}":               "kinds.a.result: is neither a JSON Schema",
 	} {
 		t.Run(text, func(t *testing.T) {
@@ -346,4 +347,15 @@ func TestLogger(t *testing.T) {
 		require.Contains(t, b.String(), want)
 		require.NotContains(t, b.String(), "quiet")
 	}
+}
+
+// What is printed for people to paste has no secrets in it.
+func TestConfig_secretsAreNotShown(t *testing.T) {
+	s, err := loadFrom(t, "key: s3cret-key-of-some-length\nnats: 'nats://me:s3cret@a:4222,nats://b:4222'\n", nil)
+	require.NoError(t, err)
+	text, err := encoder.Marshal(s.redacted())
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "s3cret")
+	require.Contains(t, string(text), "@a:4222,nats://b:4222")
+	require.Contains(t, s.NATS, "s3cret", "it still works")
 }

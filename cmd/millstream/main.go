@@ -48,7 +48,9 @@ func untilSignal() context.Context {
 		cancel()
 		second := <-got
 		signal.Reset(stops...)
-		_ = syscall.Kill(os.Getpid(), second.(syscall.Signal))
+		if self, err := os.FindProcess(os.Getpid()); err == nil {
+			_ = self.Signal(second)
+		}
 	}()
 	return ctx
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -18,7 +19,7 @@ func (s *settings) schema(v any) ([]byte, error) {
 		return nil, nil
 	}
 	if name, ok := v.(string); ok {
-		text, err := os.ReadFile(s.path(name))
+		text, err := readFile(s.path(name))
 		if err != nil {
 			return nil, err
 		}
@@ -34,6 +35,31 @@ func (s *settings) schema(v any) ([]byte, error) {
 		return nil, err
 	}
 	return b, compile(b)
+}
+
+// maxFile bounds what the configuration names: a schema or a key, written by people.
+const maxFile = 4 << 20
+
+// readFile reads a file that the configuration names. What is no file, or has no end,
+// is refused.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() && info.Mode()&os.ModeNamedPipe == 0: // a shell's <(…) is a pipe
+		return nil, fmt.Errorf("%s is no file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	}
+	return text, err
 }
 
 // compile tells whether b is a JSON Schema that the server will take. It loads nothing that b refers to: a

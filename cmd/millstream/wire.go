@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -56,7 +55,7 @@ func (s *settings) key() (string, error) {
 	if s.KeyFile == "" {
 		return s.Key, nil
 	}
-	text, err := os.ReadFile(s.path(s.KeyFile))
+	text, err := readFile(s.path(s.KeyFile))
 	if err != nil {
 		return "", fmt.Errorf("key_file: %w", err)
 	}

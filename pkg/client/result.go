@@ -62,13 +62,17 @@ type download struct {
 	at   int64 // so many bytes were read
 	pace pace
 
-	body io.Reader // of the connection; nil: there is none
-	hang func()    // ends the connection
+	body   io.Reader // of the connection; nil: there is none
+	hang   func()    // ends the connection
+	closed bool      // nobody wants more
 }
 
 // Read reads on, over the next connection if this one ends early.
 func (d *download) Read(p []byte) (int, error) {
 	for {
+		if d.closed {
+			return 0, http.ErrBodyReadAfterClose
+		}
 		n, err := d.read(p)
 		d.at += int64(n)
 		switch {
@@ -101,7 +105,7 @@ func (d *download) read(p []byte) (int, error) {
 // again waits until it is time for the next connection. Its error says why there
 // is none.
 func (d *download) again(err error) error {
-	_ = d.Close()
+	d.hangUp()
 	if d.ctx.Err() != nil {
 		return context.Cause(d.ctx)
 	}
@@ -165,11 +169,17 @@ func continues(resp *http.Response, at int64) bool {
 
 // Close ends the download.
 func (d *download) Close() error {
+	d.closed = true
+	d.hangUp()
+	return nil
+}
+
+// hangUp ends the connection, if there is one.
+func (d *download) hangUp() {
 	if d.body != nil {
 		d.hang()
 		d.body = nil
 	}
-	return nil
 }
 
 // told is a body that says why its connection was given up.

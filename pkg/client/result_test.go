@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,4 +163,21 @@ func TestResult_contextEnds(t *testing.T) {
 		_, err = io.ReadAll(r.Body)
 		require.ErrorIs(t, err, why)
 	})
+}
+
+// Who has closed a result and reads on gets no new connection, which nobody would end.
+func TestResult_closed(t *testing.T) {
+	var asked atomic.Int32
+	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		lossy(w, r, true)
+	})
+	r, err := c.Result(t.Context(), testJob)
+	require.NoError(t, err)
+	_, err = io.ReadFull(r.Body, make([]byte, 4))
+	require.NoError(t, err)
+	require.NoError(t, r.Body.Close())
+	_, err = r.Body.Read(make([]byte, 4))
+	require.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+	require.EqualValues(t, 1, asked.Load())
 }

@@ -79,7 +79,9 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { <-ctx.Done(); return s.drain(p, endWork) })
 	err = g.Wait()
 	p.deadline.Stop()
-	return errors.Join(err, p.broker.Close())
+	err = errors.Join(err, p.broker.Close())
+	s.config.Log.Info("stopped", zap.Error(err)) // a log that does not end so was cut by a kill
+	return err
 }
 
 // lastAnswers is how much of Config.Drain is left for answers under way when nobody new is

@@ -56,6 +56,7 @@ type outbox struct {
 	detach func() bool             // forgets ctx
 	until  time.Time               // when the last word of the attempt will have been said
 	last   bool                    // no attempt follows this one
+	own    time.Duration           // the longest that an event that cannot be joined has to last
 	half   int                     // of the events that there were to pace when it began
 	gate   chan struct{}           // holds a token while sink is called: it sees one call at a time
 	wake   chan struct{}           // tells the pacer to look again
@@ -111,6 +112,7 @@ func newOutbox(ctx context.Context, fail context.CancelCauseFunc, a Attempt, lim
 	}
 	o.moved = sync.NewCond(&o.mu)
 	o.events, o.bytes = o.sink.Used()
+	o.own = min(ownTime, time.Until(deadline)/2/time.Duration(1+int64(lim.Events/2)+lim.Bytes/beyond))
 	o.half = (lim.Events - max(o.events, lim.Events/2)) / 2
 	o.detach = context.AfterFunc(ctx, o.release)
 	go o.pace()
@@ -143,7 +145,19 @@ func (o *outbox) close() error {
 	o.nudge()
 	<-o.done
 	o.detach()
-	return o.err
+	return o.refused()
+}
+
+// seal ends the calls of the store, also for a writer of a result that the Func has
+// left behind: the store hears the attempt's end next, and from one goroutine.
+func (o *outbox) seal() {
+	o.gate <- struct{}{}
+	defer func() { <-o.gate }()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.err = errOver
+	}
 }
 
 // room waits until more may be said, for as long as more than enough is pending.

@@ -19,7 +19,8 @@ const (
 
 	// ownTime is the longest that an event which cannot be joined has to last: what
 	// comes faster than a hundred a second nobody reads. To make it wait for longer
-	// would save no event, and only use up the attempt's time.
+	// would save no event, and only use up the attempt's time. All that there can be of
+	// them take at most half of that.
 	ownTime = 10 * time.Millisecond
 
 	// forever stands for no time at all: there is nothing to wait for.
@@ -168,7 +169,7 @@ func (o *outbox) count(batch []*item) {
 	n := time.Duration(max(0, min(paced(batch), o.events-o.lim.Events/2)))
 	now := time.Now()
 	each := o.interval(now)
-	o.nextOwn = later(o.nextOwn, now).Add(n * min(each, ownTime))
+	o.nextOwn = later(o.nextOwn, now).Add(n * min(each, o.own))
 	if n > 0 && crowded(batch) {
 		o.next = now.Add(each) // text does not pay for what did not wait
 		return

@@ -251,3 +251,22 @@ func TestResultIsNotStoredBehindALostLease(t *testing.T) {
 	})
 	require.ErrorIs(t, err, job.ErrLeaseLost)
 }
+
+// What a function has left behind may write on, but the store does not hear of it once
+// the attempt is over.
+func TestResultWriterOfAnAttemptThatIsOver(t *testing.T) {
+	var s sink
+	over, written := make(chan struct{}), make(chan error)
+	_, err := s.run(t, func(_ context.Context, task *worker.Task) (any, error) {
+		go func() {
+			<-over
+			_, err := task.NewResult("").Write(make([]byte, worker.MaxPiece+1))
+			written <- err
+		}()
+		return "done", nil
+	})
+	require.NoError(t, err)
+	close(over)
+	require.ErrorContains(t, <-written, "the attempt is over")
+	require.Empty(t, s.pieces)
+}

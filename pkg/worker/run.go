@@ -68,6 +68,7 @@ func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) 
 	defer cancel()
 
 	t := newTask(ctx, fail, a, opt)
+	defer t.out.seal()
 	v, err := guard(t, func() (any, error) { return fn(ctx, t) })
 	ended := context.Cause(ctx)
 	s, stands := v.(settled)
