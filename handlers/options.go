@@ -189,7 +189,7 @@ func (o *options) check(k *kind) error {
 		return invalid("/tags", "must be at most %d", maxTags)
 	}
 	for i, tag := range o.tags {
-		if tag == "" || len(tag) > maxTag || !utf8.ValidString(tag) || strings.ContainsFunc(tag, unicode.IsControl) {
+		if tag == "" || len(tag) > maxTag || strings.ContainsRune(tag, utf8.RuneError) || strings.ContainsFunc(tag, unicode.IsControl) {
 			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes of UTF-8 without control characters", maxTag)
 		}
 	}

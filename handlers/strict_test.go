@@ -102,3 +102,15 @@ func within(t *testing.T, value json.RawMessage) {
 		}
 	}
 }
+
+func TestTagOfHalfARuneIsRefused(t *testing.T) {
+	for _, tag := range []string{`"\ud83d"`, `"a\ude00"`, `"\ufffd"`} {
+		s, err := parseSubmission([]byte(`{"kind":"k","input":1,"tags":[` + tag + `]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.check(&kind{}); err == nil {
+			t.Errorf("%s was stored as another tag", tag)
+		}
+	}
+}
