@@ -289,7 +289,7 @@ func TestConfig_refuses(t *testing.T) {
 		"kinds: {a: {exec: {command: x}, retention: 1}}":            "kinds.a.retention",
 		"kinds: {a: {exec: {command: x}, backoff: {first: 2m}}}":    "kinds.a.backoff.max: 1m is less than first, 2m",
 		"kinds: {a: {exec: {command: x}, input: {type: nonsense}}}": "kinds.a.input: ",
-		"kinds: {a: {exec: {command: x}, input: missing.json}}":     "kinds.a.input: open",
+		"kinds: {a: {exec: {command: x}, input: missing.json}}":     "kinds.a.input: stat",
 		"kinds: {a: {exec: {command: x}, input: /dev/zero}}":        "kinds.a.input: /dev/zero is no file",
 		"kinds: {a: {exec: {command: x}, result: 5}}":               "kinds.a.result: is neither a JSON Schema",
 	} {
