@@ -64,7 +64,13 @@ func (b *Broker) work(ctx context.Context, finish time.Duration, handler Handler
 		<-ctx.Done()
 		return nil
 	}
+	ended := make(chan struct{})
+	defer close(ended)
 	context.AfterFunc(ctx, func() {
+		select {
+		case <-router.Running(): // one that is closed before it runs never ends
+		case <-ended:
+		}
 		_ = sub.Close() // first: the Router would stop listening to its handlers
 		_ = router.Close()
 	})
