@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"mime"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -47,7 +48,7 @@ const (
 // inputTypeOf returns the media type of the body. A schema can only check JSON.
 func inputTypeOf(c *gin.Context, k *kind) (string, error) {
 	t := c.GetHeader("Content-Type")
-	_, _, err := mime.ParseMediaType(t)
+	name, _, err := mime.ParseMediaType(t)
 	switch {
 	case len(t) > maxMediaType:
 		return "", job.Problemf("unsupported-type", "Content-Type may have %d bytes.", maxMediaType)
@@ -55,7 +56,7 @@ func inputTypeOf(c *gin.Context, k *kind) (string, error) {
 		return t, needJSON(c)
 	case t == "":
 		return unknownType, nil
-	case err != nil:
+	case err != nil, !strings.Contains(name, "/"):
 		return "", job.Problemf("unsupported-type", "Content-Type is not a media type.")
 	}
 	return t, nil

@@ -151,6 +151,7 @@ func TestSubmitRefused(t *testing.T) {
 		"raw: over the kind's":          {path: "/v1/kinds/resize/jobs", body: big[:513], status: 413, problem: "too-large", pointer: "-"},
 		"raw: bad JSON":                 {path: "/v1/kinds/report/jobs", body: `{"a":1,"a":2}`, status: 400, problem: "invalid-request", pointer: "/a"},
 		"raw: no media type":            {path: "/v1/kinds/report/jobs", body: "x", header: []string{"Content-Type", "no/media type"}, status: 415, problem: "unsupported-type", pointer: "-"},
+		"raw: no media type: no slash":  {path: "/v1/kinds/report/jobs", body: "x", header: []string{"Content-Type", "garbage"}, status: 415, problem: "unsupported-type", pointer: "-"},
 		"raw: no media type: long":      {path: "/v1/kinds/report/jobs", body: "x", header: []string{"Content-Type", "text/plain; x=" + strings.Repeat("y", 255)}, status: 415, problem: "unsupported-type", pointer: "-"},
 		"raw: no media type: long JSON": {path: "/v1/kinds/resize/jobs", body: `{"url":"x"}`, header: []string{"Content-Type", "application/json; x=" + strings.Repeat("y", 255)}, status: 415, problem: "unsupported-type", pointer: "-"},
 		"raw: schema needs JSON":        {path: "/v1/kinds/resize/jobs", body: "x", header: []string{"Content-Type", "text/plain"}, status: 415, problem: "unsupported-type", pointer: "-"},

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -16,6 +18,7 @@ type banner struct {
 	url, data, nats string
 	kinds           []millstream.Kind
 	samples         bool
+	key             bool // callers are asked for it
 }
 
 func (b banner) print(w io.Writer) {
@@ -60,10 +63,21 @@ func (b banner) curl() string {
 	if i := slices.IndexFunc(b.kinds, func(k millstream.Kind) bool { return k.Input == nil }); i >= 0 {
 		kind, mediaType, input = b.kinds[i], "text/plain", "slow is smooth and smooth is fast"
 	}
-	return strings.Join([]string{
+	parts := []string{
 		"curl -N " + b.url + "/v1/kinds/" + kind.Name + "/jobs",
 		"-H 'Accept: text/event-stream'",
 		"-H 'Content-Type: " + mediaType + "'",
 		"-d '" + input + "'",
-	}, ` \`+"\n      ")
+	}
+	if b.key {
+		parts = append(parts, `-H "Authorization: Bearer $`+keyVariable+`"`)
+	}
+	return strings.Join(parts, ` \`+"\n      ")
+}
+
+// onLoopback reports whether only this machine reaches the URL: nobody is asked for a
+// key there, unless one is configured.
+func onLoopback(at string) bool {
+	u, err := url.Parse(at)
+	return err == nil && net.ParseIP(u.Hostname()).IsLoopback()
 }

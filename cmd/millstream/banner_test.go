@@ -52,3 +52,14 @@ func TestBanner_store(t *testing.T) {
 	require.Equal(t, "nats://a", banner{data: "./data", nats: "nats://a"}.store())
 	require.Equal(t, "in memory: nothing is kept", banner{data: millstream.Memory}.store())
 }
+
+// Who is asked for a key is shown where it goes.
+func TestBanner_key(t *testing.T) {
+	kinds := []millstream.Kind{kindOf("echo", "", nil)}
+	require.NotContains(t, banner{url: "http://a:1", kinds: kinds}.curl(), "Authorization")
+	require.Contains(t, banner{url: "http://a:1", kinds: kinds, key: true}.curl(), `-H "Authorization: Bearer $MILLSTREAM_KEY"`)
+	require.True(t, onLoopback("http://127.0.0.1:8080"))
+	require.True(t, onLoopback("http://[::1]:8080"))
+	require.False(t, onLoopback("http://[::]:8080"))
+	require.False(t, onLoopback("http://10.0.0.1:8080"))
+}

@@ -28,15 +28,15 @@ func decode(tree map[string]any, s *settings) error {
 	if err != nil {
 		return err
 	}
+	var wrong []error
 	if err := d.Decode(tree); err != nil {
-		return errors.Join(explain(err)...)
+		wrong = explain(err)
 	}
 	slices.Sort(meta.Unused)
-	var unknown []error
 	for _, key := range meta.Unused {
-		unknown = append(unknown, fmt.Errorf("unknown key %s", dotted(key)))
+		wrong = append(wrong, fmt.Errorf("unknown key %s", dotted(key)))
 	}
-	return errors.Join(unknown...)
+	return errors.Join(wrong...)
 }
 
 // converters make a value out of what a file, a variable or a flag says.

@@ -61,7 +61,9 @@ func serve(ctx context.Context, s *settings, cmd *cobra.Command) error {
 		return err
 	}
 	if status := cmd.ErrOrStderr(); isTerminal(status) {
-		c.Ready = func(url string) { banner{url, s.Data, s.NATS, kinds, samples}.print(status) }
+		c.Ready = func(url string) {
+			banner{url, s.Data, s.NATS, kinds, samples, c.AdminKey != "" || !onLoopback(url)}.print(status)
+		}
 	}
 	err = millstream.New(c, kinds...).Run(ctx)
 	if err == nil || errors.Is(err, context.Canceled) {

@@ -80,7 +80,9 @@ func (s *Server) Run(ctx context.Context) error {
 	err = g.Wait()
 	p.deadline.Stop()
 	err = errors.Join(err, p.broker.Close())
-	s.config.Log.Info("stopped", zap.Error(err)) // a log that does not end so was cut by a kill
+	if err == nil {
+		s.config.Log.Info("stopped") // a log that does not end so was cut by a kill
+	}
 	return err
 }
 
