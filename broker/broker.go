@@ -88,6 +88,7 @@ type Broker struct {
 	marked  marks  // as they are stored
 	damage  int    // found at start
 	cut     bool   // of that: the beginning of the log
+	fresh   bool   // no process has had the store before
 	closing bool
 	over    []*entry      // to be archived
 	overCh  chan struct{} // says that there are some; one slot
@@ -146,6 +147,8 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	b.sound, b.spoil = context.WithCancel(b.ctx)
 	var err error
+	_, err = s.setting(ctx, epochSetting)
+	b.fresh = errors.Is(err, errNone)
 	b.epoch, err = beginEpoch(ctx, s)
 	if errors.Is(err, errFull()) { // it serves what it has; that the epoch is the time must do
 		b.log.Warn("the store is full", zap.Error(err))

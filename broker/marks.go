@@ -42,6 +42,9 @@ func (b *Broker) saveMarks(purged uint64) error {
 func (b *Broker) checkMarks(ctx context.Context, first, last uint64) error {
 	v, err := b.store.setting(ctx, marksSetting)
 	if errors.Is(err, errNone) {
+		if b.fresh && last > 0 {
+			b.found("the store has lost its settings", zap.Uint64("log ends at", last))
+		}
 		return nil // the store is new
 	}
 	if err != nil {

@@ -106,6 +106,21 @@ func TestCutLogIsReported(t *testing.T) {
 	}
 }
 
+// A log without settings is not a new store.
+func TestLostSettingsAreReported(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	b, logs := reopen(t, shared{m}, time.Hour)
+	submitTo(t, b)
+	halt(b)
+	require.Zero(t, logs.Len())
+	m.mu.Lock()
+	clear(m.settings)
+	m.mu.Unlock()
+	_, logs = reopen(t, shared{m}, time.Hour)
+	require.Equal(t, 1, logs.FilterMessageSnippet("lost its settings").Len())
+}
+
 // On the disk a lost block, or one flipped bit without an index, cuts the log in
 // silence.
 func TestDamagedBlocksAreReported(t *testing.T) {
