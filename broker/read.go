@@ -86,7 +86,8 @@ func (b *Broker) eachIn(ctx context.Context, s stretch, position *uint64, do fun
 		if err != nil {
 			return false, missingAt(k.position, err)
 		}
-		if more, err := pass(m, do); err != nil || !more {
+		alone := func(position uint64, m *frame) bool { m.alone = k.data == nil; return do(position, m) }
+		if more, err := pass(m, alone); err != nil || !more {
 			return false, err
 		}
 		*position = k.position
@@ -198,15 +199,20 @@ func pass(s stored, do func(uint64, *frame) bool) (more bool, err error) {
 	return do(s.position, m), nil
 }
 
-// historyBytes bounds what one History holds in memory: more than most jobs have.
-const historyBytes = 256 << 10
+const (
+	// historyBytes bounds what one History holds in memory: more than most jobs have.
+	historyBytes = 256 << 10
+	// historyReads bounds how many questions to the store one takes: a reader waits for
+	// the first event, and comes back for more.
+	historyReads = 16
+)
 
 // History returns events of a job behind the cursor, oldest first: some, not
 // necessarily all. None: the cursor is at the end. job.ErrCursor: the cursor names
 // no event of the job; job.ErrNotFound: there is no such job.
 func (b *Broker) History(ctx context.Context, id job.ID, after job.Cursor) ([]job.Event, error) {
 	var events []job.Event
-	size, found := 0, after.Start()
+	size, reads, found := 0, 0, after.Start()
 	from := uint64(0)
 	if after.Position > 0 {
 		from = after.Position - 1 // the message with the cursor's own record comes too
@@ -225,7 +231,10 @@ func (b *Broker) History(ctx context.Context, id job.ID, after job.Cursor) ([]jo
 				return false
 			}
 		}
-		return size < historyBytes
+		if m.alone {
+			reads++
+		}
+		return size < historyBytes && (reads < historyReads || len(events) == 0)
 	})
 	if err != nil {
 		return nil, err
