@@ -45,7 +45,7 @@ const partsOutlive = time.Minute
 
 // partSize is how many bytes of messages go into one part: what a reader of one
 // event has to unpack.
-const partSize = 512 << 10
+const partSize = 128 << 10
 
 var (
 	packer   = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)))

@@ -201,7 +201,7 @@ func pass(s stored, do func(uint64, *frame) bool) (more bool, err error) {
 
 const (
 	// historyBytes bounds what one History holds in memory: more than most jobs have.
-	historyBytes = 256 << 10
+	historyBytes = 128 << 10
 	// historyReads bounds how many questions to the store one takes: a reader waits for
 	// the first event, and comes back for more.
 	historyReads = 16
