@@ -65,14 +65,14 @@ func (c *crash) purge(ctx context.Context, below uint64) error {
 
 // TestCrashAtEveryStep ends the process before and after each step of two jobs'
 // lives, one of them with an archive in parts, and starts another on the store.
-func TestCrashAtEveryStep(t *testing.T) {
+func TestCrashAtEveryStep(t *testing.T) { atEveryStep(t, crashAt) }
+
+// atEveryStep has life crash before and after its first step, its second, and so on,
+// until it says that all was done before the crash came.
+func atEveryStep(t *testing.T, life func(t *testing.T, n int, after bool) (finished bool)) {
 	for _, after := range []bool{false, true} {
-		for n := 1; ; n++ {
-			done := false
-			t.Run(fmt.Sprintf("step %d after %v", n, after), func(t *testing.T) { done = crashAt(t, n, after) })
-			if done {
-				break
-			}
+		for n, finished := 1, false; !finished; n++ {
+			t.Run(fmt.Sprintf("step %d after %v", n, after), func(t *testing.T) { finished = life(t, n, after) })
 			require.Less(t, n, 100)
 		}
 	}

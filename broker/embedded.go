@@ -116,15 +116,9 @@ func (e *embedded) restart() error {
 	defer e.mu.Unlock()
 	e.srv.Shutdown()
 	e.srv.WaitForShutdown()
-	full := e.full.Load()
 	e.failed.Store(false)
 	e.full.Store(false)
-	if err := e.start(); err != nil {
-		e.failed.Store(true) // to be tried again
-		e.full.Store(full)
-		return err
-	}
-	return nil
+	return e.start()
 }
 
 const (

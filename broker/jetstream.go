@@ -314,32 +314,41 @@ func (s *jetStream) heal(ctx context.Context) error {
 	s.sick.Store(false)
 	s.acks.pause()
 	acked := s.acks.highest()
-	if err := s.embedded.restart(); err != nil {
-		s.sick.Store(true)
-		return err
+	err := s.embedded.restart()
+	var last uint64
+	if err == nil {
+		last, err = s.lastOf(ctx)
 	}
-	last, err := s.lastOf(ctx)
-	if err == nil && last < acked {
+	switch {
+	case err != nil: // to be tried again
+		s.sick.Store(true)
+		s.embedded.failed.Store(true)
+		return err
+	case last < acked:
 		s.lost.Store(true)
 		return fmt.Errorf("%w: it ends at position %d, and was at %d", errLost, last, acked)
 	}
-	if err == nil {
-		s.acks.repeat()
-	}
-	return err
+	s.acks.repeat()
+	return nil
 }
 
-// lastOf returns the last position of the log, as soon as the server says it.
+// lastOf returns the last position of the log, as soon as the server says it; 0 if
+// there is no log.
 func (s *jetStream) lastOf(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
 	for {
 		info, err := s.jobs.Info(ctx)
-		if err == nil {
+		switch {
+		case err == nil:
 			return info.State.LastSeq, nil
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			return 0, nil
 		}
 		select {
 		case <-time.After(answerTime / 4):
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return 0, fmt.Errorf("the store does not answer since it was started anew: %w", err)
 		}
 	}
 }

@@ -229,6 +229,7 @@ func (b *Broker) restore(e *entry, m *frame, position uint64) error {
 		l.Request.Kind, l.Request.Owner = m.Kind, m.Owner
 	}
 	e.first, e.bytes, e.damaged = l.First, l.Bytes, nil
+	e.remnant, e.ended = false, false
 	if l.Damage != "" {
 		e.damaged = errors.New(l.Damage)
 	}
