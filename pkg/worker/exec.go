@@ -148,7 +148,7 @@ func (e Exec) workDir(t *Task) (*workDir, error) {
 		t.log.Error("no working directory", zap.Error(err))
 		return nil, errors.New("the command has no place to work in")
 	}
-	sweepOnce(t.log)
+	sweepOnce(t.all)
 	return work, nil
 }
 

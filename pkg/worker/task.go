@@ -24,14 +24,15 @@ import (
 type Task struct {
 	a      Attempt
 	lim    Limits
-	log    *zap.Logger
+	log    *zap.Logger // of the attempt
+	all    *zap.Logger // of what is no attempt's
 	out    *outbox
 	result atomic.Pointer[ResultWriter] // of which a piece is stored
 }
 
 func newTask(ctx context.Context, fail context.CancelCauseFunc, a Attempt, opt Options) *Task {
 	log := opt.Log.With(zap.String("job", string(a.Job.ID)), zap.Int("attempt", a.Job.Attempt))
-	return &Task{a: a, lim: opt.Limits, log: log, out: newOutbox(ctx, fail, a, opt.Limits)}
+	return &Task{a: a, lim: opt.Limits, log: log, all: opt.Log, out: newOutbox(ctx, fail, a, opt.Limits)}
 }
 
 // ID returns the job's id.
