@@ -171,7 +171,13 @@ func (b *Broker) putAway(e *entry, ttl time.Duration) error {
 	if a.Parts, a.pack, err = p.end(); err != nil {
 		return err
 	}
-	return b.store.put(b.ctx, string(e.job.ID), a.encode(), ttl)
+	place, err := b.store.place(b.ctx, string(e.job.ID), a.encode(), ttl)
+	if err == nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.archived(&e.job, place)
+	}
+	return err
 }
 
 // repack adds all that there is of a job to p: what was moved, and then what is

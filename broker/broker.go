@@ -85,10 +85,12 @@ type Broker struct {
 	head    uint64 // last position that is known
 	cached  int64  // bytes of messages held in entries
 	written int64  // bytes of all messages that came by
-	marked  marks  // as they are stored
-	damage  int    // found at start
-	cut     bool   // of that: the beginning of the log
-	fresh   bool   // no process has had the store before
+	marked  []byte // the marks, as they are stored
+	ended   uint64 // place of the last job in the archive
+	kept    keeping
+	damage  int  // found at start
+	cut     bool // of that: the beginning of the log
+	fresh   bool // no process has had the store before
 	closing bool
 	over    []*entry      // to be archived
 	overCh  chan struct{} // says that there are some; one slot
@@ -127,7 +129,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	b := &Broker{
 		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
-		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
+		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, kept: keeping{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
 	}
 	if opt.MaxStore > 0 {
 		b.moveBehind = min(moveBehind, int64(moveShare*float64(opt.MaxStore)))

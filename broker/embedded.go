@@ -40,11 +40,22 @@ func openEmbedded(ctx context.Context, dir string, maxStore int64, log *zap.Logg
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
 	}
 	e := &embedded{dir: dir, maxStore: maxStore, log: log}
-	if err := e.start(); err != nil {
+	m := &mender{dir: dir, log: log}
+	err = m.mend()
+	if err == nil {
+		err = e.start()
+	}
+	if err != nil {
 		unlock()
 		return nil, err
 	}
-	stop := func() { e.shutdown(); unlock() }
+	stop := func() {
+		e.shutdown()
+		if err := m.closed(); err != nil {
+			log.Warn("the end of the store not noted", zap.Error(err))
+		}
+		unlock()
+	}
 	nc, err := nats.Connect("", nats.InProcessServer(e), nats.MaxReconnects(-1), nats.Name("millstream"),
 		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0), // it is only away while it is restarted
 		nats.ReconnectBufSize(-1)) // what is published while it is away must not reach it before we know what it has
@@ -58,7 +69,7 @@ func openEmbedded(ctx context.Context, dir string, maxStore int64, log *zap.Logg
 		stop()
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
-	s.embedded = e
+	s.embedded, s.found = e, m.found
 	return s, nil
 }
 

@@ -35,6 +35,7 @@ type jetStream struct {
 	embedded *embedded   // nil: the server is somebody else's
 	sick     atomic.Bool // a write was not answered
 	lost     atomic.Bool // it forgot what it had acknowledged
+	found    int         // damage, when it was opened
 }
 
 // newJetStream makes the streams on the server behind nc, if they are not there.
@@ -130,13 +131,15 @@ type lostError struct{ messages uint64 }
 
 func (e *lostError) Error() string { return fmt.Sprintf("%d messages of the log are lost", e.messages) }
 
-func (s *jetStream) scanArchive(ctx context.Context, each func(stored)) error {
+func (s *jetStream) damage() int { return s.found }
+
+func (s *jetStream) scanArchive(ctx context.Context, each func(stored)) (last uint64, err error) {
 	info, err := s.done.Info(ctx)
 	if err != nil {
-		return unavailable(err)
+		return 0, unavailable(err)
 	}
 	const heads = donePrefix + "*" // the parts of a large job have one token more
-	return s.consume(ctx, s.done, heads, info.State.LastSeq, func(m stored) {
+	return info.State.LastSeq, s.consume(ctx, s.done, heads, info.State.LastSeq, func(m stored) {
 		m.subject = m.subject[len(donePrefix):]
 		each(m)
 	})
@@ -265,7 +268,7 @@ func (s *jetStream) setting(ctx context.Context, key string) ([]byte, error) {
 	case err != nil:
 		return nil, unavailable(err)
 	}
-	return e.Value(), nil
+	return openSetting(key, e.Value())
 }
 
 func (s *jetStream) set(ctx context.Context, key string, value []byte, create bool) error {
@@ -277,6 +280,7 @@ func (s *jetStream) set(ctx context.Context, key string, value []byte, create bo
 		return unavailable(errors.New("a write has failed")) // another stream may not know yet
 	}
 	var err error
+	value = sealSetting(key, value)
 	if create {
 		_, err = s.settings.Create(ctx, key, value)
 	} else {

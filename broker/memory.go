@@ -191,7 +191,7 @@ func (m *memory) archived(_ context.Context, name string) ([]byte, error) {
 	return e.data, nil
 }
 
-func (m *memory) scanArchive(_ context.Context, each func(stored)) error {
+func (m *memory) scanArchive(_ context.Context, each func(stored)) (uint64, error) {
 	m.mu.Lock()
 	var heads []stored
 	for name, e := range m.archive {
@@ -203,7 +203,7 @@ func (m *memory) scanArchive(_ context.Context, each func(stored)) error {
 	for _, h := range heads {
 		each(h)
 	}
-	return nil
+	return 0, nil
 }
 
 func (m *memory) remove(_ context.Context, prefix string) error {
@@ -248,6 +248,8 @@ func (m *memory) set(_ context.Context, key string, value []byte, create bool) e
 }
 
 func (m *memory) usage(context.Context) (used, limit int64, err error) { return 0, 0, nil }
+
+func (m *memory) damage() int { return 0 }
 
 func (m *memory) heal(context.Context) error { return nil }
 

@@ -43,8 +43,9 @@ type store interface {
 	// remove removes what the archive has under all names that are prefix and one
 	// token more.
 	remove(ctx context.Context, prefix string) error
-	// scanArchive calls each with all entries whose name has no dot.
-	scanArchive(ctx context.Context, each func(stored)) error
+	// scanArchive calls each with all entries whose name has no dot, and returns the place
+	// of the last entry ever put; 0: places are not counted.
+	scanArchive(ctx context.Context, each func(stored)) (last uint64, err error)
 	// parts returns the names that have one dot.
 	parts(ctx context.Context) (names []string, err error)
 
@@ -56,6 +57,9 @@ type store interface {
 	// usage returns the bytes it keeps and how many it may; limit 0: as many as it
 	// gets.
 	usage(ctx context.Context) (used, limit int64, err error)
+
+	// damage returns how much was found damaged, and reported, when it was opened.
+	damage() int
 
 	// heal mends what ails the store, if it knows how to.
 	heal(ctx context.Context) error
