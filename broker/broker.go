@@ -50,10 +50,15 @@ type Options struct {
 	Dir      string // of the embedded store; empty with URL empty: memory
 	MaxStore int64  // bytes the embedded store may take
 	URL      string // of a NATS server to use in place of the embedded one
-	Kinds    []job.Kind
-	Queue    Queue
-	Folds    []func(*job.Commit) // told of every message, in order within a job; they must not call the Broker
-	Log      *zap.Logger
+
+	// PowerSafe: what is told as stored, or shown to anybody, outlives a loss of power.
+	// It is for the embedded store; a NATS server is told by its own configuration.
+	PowerSafe bool
+
+	Kinds []job.Kind
+	Queue Queue
+	Folds []func(*job.Commit) // told of every message, in order within a job; they must not call the Broker
+	Log   *zap.Logger
 }
 
 // Broker is the log. Its methods may be called from any goroutine.
@@ -70,7 +75,7 @@ type Broker struct {
 	stop  context.CancelFunc
 	done  sync.WaitGroup  // the broker's goroutines
 	sound context.Context // ends when the store has to be folded anew
-	spoil context.CancelFunc
+	spoil context.CancelCauseFunc
 
 	closeOnce sync.Once
 
@@ -120,7 +125,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 	case opt.URL != "":
 		return openRemote(ctx, opt.URL)
 	case opt.Dir != "":
-		return openEmbedded(ctx, opt.Dir, opt.MaxStore, opt.Log)
+		return openEmbedded(ctx, opt)
 	}
 	return newMemory(), nil
 }
@@ -147,7 +152,7 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 		b.kinds[k.Name] = k
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
-	b.sound, b.spoil = context.WithCancel(b.ctx)
+	b.sound, b.spoil = context.WithCancelCause(b.ctx)
 	var err error
 	_, err = s.setting(ctx, epochSetting)
 	b.fresh = errors.Is(err, errNone)
@@ -160,6 +165,9 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 		return nil, err
 	}
 	if err := b.load(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.sync(ctx); err != nil { // what a killed process has left, before anybody sees it
 		return nil, err
 	}
 	b.measureOnce()

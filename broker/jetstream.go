@@ -34,8 +34,9 @@ type jetStream struct {
 	stop     func()      // what to shut down behind the connection; may be nil
 	embedded *embedded   // nil: the server is somebody else's
 	sick     atomic.Bool // a write was not answered
-	lost     atomic.Bool // it forgot what it had acknowledged
-	found    int         // damage, when it was opened
+	syncer   *syncer     // nil: what is acknowledged is as durable as it gets
+	spoiled  atomic.Pointer[error]
+	found    int // damage, when it was opened
 }
 
 // newJetStream makes the streams on the server behind nc, if they are not there.
@@ -77,7 +78,28 @@ func streamOf(ctx context.Context, js jetstream.JetStream, c jetstream.StreamCon
 
 func (s *jetStream) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
 	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(fence, 10)}}
-	s.acks.publish(&nats.Msg{Subject: subject, Header: header, Data: data}, done)
+	s.acks.publish(&nats.Msg{Subject: subject, Header: header, Data: data}, s.durable(done))
+}
+
+// durable returns done, to be called once what was acknowledged is durable.
+func (s *jetStream) durable(done func(uint64, error)) func(uint64, error) {
+	if s.syncer == nil {
+		return done
+	}
+	return func(position uint64, err error) {
+		if err != nil {
+			done(0, err)
+			return
+		}
+		s.syncer.after(func(err error) { done(position, err) })
+	}
+}
+
+func (s *jetStream) sync(ctx context.Context) error {
+	if s.syncer == nil {
+		return nil
+	}
+	return s.syncer.wait(ctx)
 }
 
 // get and next ask the stream's leader, not a replica that answers directly: what
@@ -206,8 +228,8 @@ func untilEnd(ctx context.Context, alive, end <-chan struct{}, over func() bool)
 }
 
 func (s *jetStream) purge(ctx context.Context, below uint64) error {
-	if s.lost.Load() {
-		return unavailable(errLost)
+	if err := s.spoil(nil); err != nil {
+		return unavailable(err)
 	}
 	return unavailable(s.jobs.Purge(ctx, jetstream.WithPurgeSequence(below)))
 }
@@ -218,8 +240,8 @@ func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.
 }
 
 func (s *jetStream) place(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
-	if s.lost.Load() {
-		return 0, unavailable(errLost)
+	if err := s.spoil(nil); err != nil {
+		return 0, unavailable(err)
 	}
 	var opts []jetstream.PublishOpt
 	if ttl > 0 {
@@ -272,8 +294,8 @@ func (s *jetStream) setting(ctx context.Context, key string) ([]byte, error) {
 }
 
 func (s *jetStream) set(ctx context.Context, key string, value []byte, create bool) error {
-	if s.lost.Load() {
-		return unavailable(errLost) // who asks whether we are ready must hear it
+	if err := s.spoil(nil); err != nil {
+		return unavailable(err) // who asks whether we are ready must hear it
 	}
 	if s.embedded != nil && s.embedded.failed.Load() {
 		s.sick.Store(true)
@@ -300,17 +322,32 @@ func (s *jetStream) written(ctx context.Context, err error) error {
 	return verdict(err)
 }
 
-// errLost is the error of a store that must not be written to before it was folded
-// again: positions would come twice.
-var errLost = errors.New("the store has forgotten what it acknowledged")
+// errSpoiled is the error of a store that must not be written to before it was folded
+// again, by another process.
+var errSpoiled = errors.New("the store has to be opened anew")
+
+// errLost says that positions would come twice.
+var errLost = fmt.Errorf("%w: it has forgotten what it acknowledged", errSpoiled)
+
+// spoil says that nothing must be written any more, if why is not nil, and returns the
+// first reason that was given.
+func (s *jetStream) spoil(why error) error {
+	if why != nil {
+		s.spoiled.CompareAndSwap(nil, &why)
+	}
+	if first := s.spoiled.Load(); first != nil {
+		return *first
+	}
+	return nil
+}
 
 // heal starts the embedded server anew if it answers no writes since one has failed.
 // What was published is repeated behind its fences, so nobody notices; but not before
 // the log is seen to have all that was acknowledged, else its positions would be given
 // a second time.
 func (s *jetStream) heal(ctx context.Context) error {
-	if s.lost.Load() {
-		return errLost
+	if err := s.spoil(nil); err != nil {
+		return err
 	}
 	if s.embedded == nil || !s.sick.Load() && s.acks.oldest() < 2*answerTime || !s.embedded.mayRestart(time.Now()) {
 		return nil
@@ -329,8 +366,7 @@ func (s *jetStream) heal(ctx context.Context) error {
 		s.embedded.failed.Store(true)
 		return err
 	case last < acked:
-		s.lost.Store(true)
-		return fmt.Errorf("%w: it ends at position %d, and was at %d", errLost, last, acked)
+		return s.spoil(fmt.Errorf("%w: it ends at position %d, and was at %d", errLost, last, acked))
 	}
 	s.acks.repeat()
 	return nil
@@ -375,6 +411,9 @@ func (s *jetStream) maxMessage() int { return int(s.nc.MaxPayload()) - envelope 
 
 func (s *jetStream) close() {
 	s.acks.close()
+	if s.syncer != nil {
+		s.syncer.close()
+	}
 	s.nc.Close()
 	if s.stop != nil {
 		s.stop()

@@ -251,6 +251,8 @@ func (m *memory) usage(context.Context) (used, limit int64, err error) { return 
 
 func (m *memory) damage() int { return 0 }
 
+func (m *memory) sync(context.Context) error { return nil }
+
 func (m *memory) heal(context.Context) error { return nil }
 
 func (m *memory) maxMessage() int { return maxPayload }

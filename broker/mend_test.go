@@ -28,7 +28,7 @@ type filled struct {
 
 func fillStore(t *testing.T) *filled {
 	f := &filled{dir: t.TempDir(), events: map[job.ID][]job.Event{}}
-	s, err := openEmbedded(t.Context(), f.dir, 1<<30, zap.NewNop())
+	s, err := openEmbedded(t.Context(), Options{Dir: f.dir, MaxStore: 1 << 30, Log: zap.NewNop()})
 	require.NoError(t, err)
 	b, _ := reopen(t, s, 48*time.Hour)
 	run := func(events int) *Task {
@@ -108,7 +108,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			dir, what := f.damage(t, rand.New(rand.NewPCG(seed, 0)))
 			core, logs := observer.New(zap.ErrorLevel)
-			s, err := openEmbedded(t.Context(), dir, 1<<30, zap.New(core))
+			s, err := openEmbedded(t.Context(), Options{Dir: dir, MaxStore: 1 << 30, Log: zap.New(core)})
 			require.NoError(t, err, what)
 			b, found := reopen(t, s, 48*time.Hour)
 			var lost int

@@ -50,6 +50,9 @@ func (b *Broker) purgeBelow(mark uint64) {
 	}
 	err := b.saveMarks(mark - 1)
 	if err == nil {
+		err = b.store.sync(b.ctx) // the archive, before what it was made of goes
+	}
+	if err == nil {
 		err = b.store.purge(b.ctx, mark)
 	}
 	if err != nil {

@@ -27,6 +27,9 @@ type store interface {
 	// scan calls each with every message of the log, in order, and returns the
 	// position that the log begins at, and that of the last one ever stored.
 	scan(ctx context.Context, each func(stored)) (first, last uint64, err error)
+	// sync returns once what was stored before, however, outlives whatever this store
+	// promises to outlive; publish does so by itself.
+	sync(ctx context.Context) error
 	// purge removes all messages below position.
 	purge(ctx context.Context, below uint64) error
 

@@ -20,11 +20,12 @@ import (
 	"github.com/millstream/millstream/pkg/worker"
 )
 
-// full has every key there is, none with its default.
+// full has every key there is, none with its default; but nats, which goes with no
+// durability but the default.
 const full = `listen: 0.0.0.0:9000
 hosts: [jobs.example, jobs]
 data: /srv/data
-nats: nats://a:4222
+durability: power-safe
 key: unused
 key_file: the.key
 max_store: 20GiB
@@ -107,7 +108,7 @@ func TestConfig_full(t *testing.T) {
 	got, err := s.config(log)
 	require.NoError(t, err)
 	require.Equal(t, millstream.Config{
-		Listen: "0.0.0.0:9000", Hosts: []string{"jobs.example", "jobs"}, Data: "/srv/data", NATS: "nats://a:4222", AdminKey: "secret", MaxStore: 20 << 30,
+		Listen: "0.0.0.0:9000", Hosts: []string{"jobs.example", "jobs"}, Data: "/srv/data", PowerSafe: true, AdminKey: "secret", MaxStore: 20 << 30,
 		TapeMemory: 1 << 20, Heartbeat: 5 * time.Second, Drain: 90 * time.Second, Origins: []string{"https://app.example"}, Log: log,
 		Limits: millstream.Limits{Body: 2 << 20, EventsPerJob: 500, BytesPerJob: 1e9, ProgressRate: 2.5, Streams: 77},
 	}, got)
@@ -153,7 +154,7 @@ func TestConfig_fullIsFull(t *testing.T) {
 	got, _ := maps.Flatten(treeOf(s), nil, "/")
 	unset, _ := maps.Flatten(treeOf(plain), nil, "/")
 	for key := range unset {
-		if !strings.HasPrefix(key, "kinds/wordcount/") || strings.HasPrefix(key, "kinds/wordcount/exec/") {
+		if key != "nats" && !strings.HasPrefix(key, "kinds/wordcount/") || strings.HasPrefix(key, "kinds/wordcount/exec/") {
 			value, isLeaf := got[key]
 			require.False(t, isLeaf && reflect.DeepEqual(value, unset[key]), key)
 		}
@@ -200,7 +201,7 @@ func TestConfig_everyScalarHasItsThreeNames(t *testing.T) {
 	delete(tree, "kinds")
 	values := map[string]string{}
 	for key := range tree {
-		values[key] = map[string]string{"listen": ":1", "log.level": "debug", "log.format": "json", "cors.origins": "http://a"}[key]
+		values[key] = map[string]string{"listen": ":1", "log.level": "debug", "log.format": "json", "cors.origins": "http://a", "durability": powerSafe}[key]
 		if values[key] == "" {
 			values[key] = "7"
 		}
@@ -247,30 +248,33 @@ func TestConfig_refuses(t *testing.T) {
 		"kinds: {a: {exec: {cmd: [x], command: [x]}}}": "unknown key kinds.a.exec.cmd",
 		"kinds: {a: {http: {url: http://x, urll: y}}}": "unknown key kinds.a.http.urll",
 		"kinds: {a: {exec: {command: x}, backof: {}}}": "unknown key kinds.a.backof",
-		"listen: [":                          "yaml",
-		"listen: 8080":                       "listen: 8080 is not a text: put it in quotes",
-		"listen: localhost":                  "listen: \"localhost\" is not an address",
-		"data: ''":                           "data: names no directory",
-		"heartbeat: 15":                      `heartbeat: "15" is not a duration`,
-		"heartbeat: soon":                    `heartbeat: "soon" is not a duration`,
-		"heartbeat: 0s":                      "heartbeat: must be more than 0",
-		"drain: -1s":                         "drain: must be more than 0",
-		"max_store: much":                    `max_store: "much" is not a size`,
-		"max_store: 0":                       "max_store: must be more than 0",
-		"tape_memory: true":                  "tape_memory: true is not what belongs here",
-		"limits: {body: -1}":                 "limits.body: must be more than 0",
-		"limits: {events_per_job: 1.5}":      `limits.events_per_job: "1.5" is not a whole number`,
-		"limits: {progress_rate: .inf}":      "limits.progress_rate",
-		"limits: {progress_rate: 0}":         "limits.progress_rate: must be more than 0",
-		"limits: 5":                          "limits: expected a map",
-		"hosts: {a: b}":                      "hosts",
-		"cors: {origins: [app.example]}":     `cors.origins: "app.example" is not an origin`,
-		"cors: {origins: ['https://a/']}":    "is not an origin",
-		"log: {level: loud}":                 `log.level: "loud" is none of`,
-		"log: {format: xml}":                 `log.format: "xml" is none of`,
-		"kinds: {a.b: {exec: {command: x}}}": "kinds.a.b: cannot name a kind",
-		"kinds: {a: }":                       "kinds.a: needs one of exec and http",
-		"kinds: {a: {}}":                     "kinds.a: needs one of exec and http",
+		"listen: [":         "yaml",
+		"listen: 8080":      "listen: 8080 is not a text: put it in quotes",
+		"listen: localhost": "listen: \"localhost\" is not an address",
+		"data: ''":          "data: names no directory",
+		"heartbeat: 15":     `heartbeat: "15" is not a duration`,
+		"heartbeat: soon":   `heartbeat: "soon" is not a duration`,
+		"heartbeat: 0s":     "heartbeat: must be more than 0",
+		"drain: -1s":        "drain: must be more than 0",
+		"max_store: much":   `max_store: "much" is not a size`,
+		"durability: none":  `durability: "none" is none of kill-safe, power-safe`,
+		"{durability: power-safe, nats: nats://a}":                  "durability: power-safe is for the embedded store",
+		"{durability: power-safe, data: memory}":                    "durability: power-safe, and data in memory",
+		"max_store: 0":                                              "max_store: must be more than 0",
+		"tape_memory: true":                                         "tape_memory: true is not what belongs here",
+		"limits: {body: -1}":                                        "limits.body: must be more than 0",
+		"limits: {events_per_job: 1.5}":                             `limits.events_per_job: "1.5" is not a whole number`,
+		"limits: {progress_rate: .inf}":                             "limits.progress_rate",
+		"limits: {progress_rate: 0}":                                "limits.progress_rate: must be more than 0",
+		"limits: 5":                                                 "limits: expected a map",
+		"hosts: {a: b}":                                             "hosts",
+		"cors: {origins: [app.example]}":                            `cors.origins: "app.example" is not an origin`,
+		"cors: {origins: ['https://a/']}":                           "is not an origin",
+		"log: {level: loud}":                                        `log.level: "loud" is none of`,
+		"log: {format: xml}":                                        `log.format: "xml" is none of`,
+		"kinds: {a.b: {exec: {command: x}}}":                        "kinds.a.b: cannot name a kind",
+		"kinds: {a: }":                                              "kinds.a: needs one of exec and http",
+		"kinds: {a: {}}":                                            "kinds.a: needs one of exec and http",
 		"kinds: {a: {exec: {command: x}, http: {url: http://x}}}":   "kinds.a: needs one of",
 		"kinds: {a: {exec: {}}}":                                    "kinds.a.exec.command: names no program",
 		"kinds: {a: {exec: {command: [sleep, 5]}}}":                 "kinds.a.exec.command.1: 5 is not a text",

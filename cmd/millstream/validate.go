@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/millstream"
 )
 
 // faults collects what is wrong, each with its key.
@@ -46,6 +47,13 @@ func (s *settings) validate() error {
 	}
 	if s.Data == "" {
 		f.add("data", "names no directory; 'memory' keeps nothing")
+	}
+	oneOf(&f, "durability", s.Durability, killSafe, powerSafe)
+	if s.Durability == powerSafe && s.NATS != "" {
+		f.add("durability", "power-safe is for the embedded store: set sync_interval: always on the servers of nats")
+	}
+	if s.Durability == powerSafe && s.Data == millstream.Memory {
+		f.add("durability", "power-safe, and data in memory")
 	}
 	positive(&f, "max_store", s.MaxStore)
 	positive(&f, "tape_memory", s.TapeMemory)

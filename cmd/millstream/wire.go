@@ -38,6 +38,7 @@ func (s *settings) config(log *zap.Logger) (millstream.Config, error) {
 		Heartbeat:  time.Duration(s.Heartbeat),
 		Drain:      time.Duration(s.Drain),
 		MaxStore:   int64(s.MaxStore),
+		PowerSafe:  s.Durability == powerSafe,
 		TapeMemory: int64(s.TapeMemory),
 		Limits: millstream.Limits{
 			Body:         int64(s.Limits.Body),

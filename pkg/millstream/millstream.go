@@ -155,7 +155,7 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 	p.index = index.New(log)
 	var err error
 	p.broker, err = broker.Open(ctx, broker.Options{
-		Dir: s.config.dir(), MaxStore: s.config.MaxStore, URL: s.config.NATS, Kinds: kinds, Queue: p.queue, Log: s.config.Log,
+		Dir: s.config.dir(), MaxStore: s.config.MaxStore, PowerSafe: s.config.PowerSafe, URL: s.config.NATS, Kinds: kinds, Queue: p.queue, Log: s.config.Log,
 		Folds: []func(*job.Commit){p.index.Fold, p.queue.Fold, p.hub.Fold},
 	})
 	if err != nil {
