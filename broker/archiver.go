@@ -148,6 +148,9 @@ func (b *Broker) setDamaged(e *entry, err error) {
 
 // archive packs one job that is over into DONE and forgets it here.
 func (b *Broker) archive(e *entry) error {
+	if err := b.leaveKey(&e.job); err != nil {
+		return err
+	}
 	if left := time.Until(e.job.ExpiresAt); left > 0 {
 		if err := b.putAway(e, left); err != nil {
 			return err

@@ -34,9 +34,9 @@ const (
 )
 
 // summed are the subjects of messages that have a checksum of their own.
-var summed = regexp.MustCompile(`^(jobs|done)\.[A-Za-z0-9._-]{1,200}$`)
+var summed = regexp.MustCompile(`^(jobs|done|keys)\.[A-Za-z0-9._-]{1,200}$`)
 
-// settings are the subjects of settings; see sealSetting.
+// settings are the subjects of settings; see seal.
 var settings = regexp.MustCompile(`^` + regexp.QuoteMeta(settingsPrefix) + `[A-Za-z0-9._-]{1,64}$`)
 
 const settingsPrefix = "$KV." + settingsBucket + "."
@@ -127,7 +127,7 @@ func (b *block) sealed(r record) bool {
 	if r.headers {
 		begin += int(binary.LittleEndian.Uint32(b.data[begin-4:]))
 	}
-	_, err := openSetting(string(b.subject(r)[len(settingsPrefix):]), b.data[begin:r.end-recordSeal])
+	_, err := unseal(string(b.subject(r)[len(settingsPrefix):]), b.data[begin:r.end-recordSeal])
 	return err == nil
 }
 

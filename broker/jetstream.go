@@ -14,13 +14,15 @@ import (
 )
 
 // The streams, and the bucket of settings. JOBS has the messages of live jobs,
-// DONE one packed message a finished one. Neither has a MaxAge: a subject that ages
+// DONE one packed message a finished one, KEYS one an idempotency key. None has a MaxAge: a subject that ages
 // out would break the fence, and a finished job carries its own TTL.
 const (
 	jobsStream     = "JOBS"
 	doneStream     = "DONE"
 	settingsBucket = "MILLSTREAM"
 	donePrefix     = "done."
+	keysStream     = "KEYS"
+	keysPrefix     = "keys."
 )
 
 // jetStream is a store on a JetStream server.
@@ -29,6 +31,7 @@ type jetStream struct {
 	js       jetstream.JetStream
 	jobs     jetstream.Stream
 	done     jetstream.Stream
+	keys     jetstream.Stream
 	settings jetstream.KeyValue
 	acks     *acks
 	stop     func()      // what to shut down behind the connection; may be nil
@@ -52,6 +55,7 @@ func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, 
 	}{
 		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, Duplicates: time.Second}}, // no message ids are used
 		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
+		{&s.keys, jetstream.StreamConfig{Name: keysStream, Subjects: []string{keysPrefix + "*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
 	} {
 		if *c.stream, err = streamOf(ctx, js, c.config); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
@@ -240,18 +244,40 @@ func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.
 }
 
 func (s *jetStream) place(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+	return s.store(ctx, donePrefix+name, data, ttl)
+}
+
+// store stores data beside the log, for ttl; 0: for ever.
+func (s *jetStream) store(ctx context.Context, subject string, data []byte, ttl time.Duration, opts ...jetstream.PublishOpt) (uint64, error) {
 	if err := s.spoil(nil); err != nil {
 		return 0, unavailable(err)
 	}
-	var opts []jetstream.PublishOpt
 	if ttl > 0 {
 		opts = append(opts, jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second))) // the server counts in whole seconds
 	}
-	ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data}, opts...)
+	ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, opts...)
 	if err != nil {
 		return 0, s.written(ctx, err)
 	}
 	return ack.Sequence, nil
+}
+
+func (s *jetStream) key(ctx context.Context, name string) ([]byte, error) {
+	m, err := s.read(s.keys.GetLastMsgForSubject(ctx, keysPrefix+name))
+	return m.data, err
+}
+
+func (s *jetStream) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error {
+	var opts []jetstream.PublishOpt
+	if fresh {
+		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(0))
+	}
+	_, err := s.store(ctx, keysPrefix+name, data, max(ttl, time.Second), opts...)
+	return err
+}
+
+func (s *jetStream) dropKey(ctx context.Context, name string) error {
+	return unavailable(s.keys.Purge(ctx, jetstream.WithPurgeSubject(keysPrefix+name)))
 }
 
 func (s *jetStream) placed(ctx context.Context, name string, place uint64) ([]byte, error) {
@@ -290,7 +316,7 @@ func (s *jetStream) setting(ctx context.Context, key string) ([]byte, error) {
 	case err != nil:
 		return nil, unavailable(err)
 	}
-	return openSetting(key, e.Value())
+	return unseal(key, e.Value())
 }
 
 func (s *jetStream) set(ctx context.Context, key string, value []byte, create bool) error {
@@ -302,7 +328,7 @@ func (s *jetStream) set(ctx context.Context, key string, value []byte, create bo
 		return unavailable(errors.New("a write has failed")) // another stream may not know yet
 	}
 	var err error
-	value = sealSetting(key, value)
+	value = seal(key, value)
 	if create {
 		_, err = s.settings.Create(ctx, key, value)
 	} else {

@@ -52,6 +52,12 @@ type store interface {
 	// parts returns the names that have one dot.
 	parts(ctx context.Context) (names []string, err error)
 
+	// key returns what setKey keeps of an idempotency key; errNone.
+	key(ctx context.Context, name string) ([]byte, error)
+	// setKey keeps data of a key for ttl; fresh fails with errRefused if there is any.
+	setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error
+	dropKey(ctx context.Context, name string) error
+
 	// setting returns a small value that outlives the process; errNone.
 	setting(ctx context.Context, key string) ([]byte, error)
 	// set stores a setting; create fails with errRefused if there is one already.

@@ -21,25 +21,35 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 // has become of it since. A job that is in the log already is returned as it stands: the
 // same id is never two jobs there. Of one that is in the archive the log knows nothing.
 func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
-	if b.isClosing() {
-		return job.Job{}, job.ErrDraining
-	}
-	if err := b.room.forSubmit(int64(len(r.Input))); err != nil {
+	if err := b.admit(r); err != nil {
 		return job.Job{}, err
-	}
-	if b.behind() {
-		return job.Job{}, unavailable(errors.New("too many jobs that are over wait for the archive"))
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	k := b.kind(r.Kind)
-	if int64(len(r.Input)) > k.MaxInput {
-		return job.Job{}, job.Problemf("too-large", "the input of kind %s is at most %d bytes", k.Name, k.MaxInput)
+	j, _, err := b.enter(ctx, id, r)
+	return j, err
+}
+
+// admit finds out whether there is room for r, and makes it in the queue.
+func (b *Broker) admit(r *job.Request) error {
+	if b.isClosing() {
+		return job.ErrDraining
 	}
-	if err := b.queue.Admit(r.Kind); err != nil {
-		return job.Job{}, err
+	if err := b.room.forSubmit(int64(len(r.Input))); err != nil {
+		return err
 	}
-	q := complete(r, k)
+	if b.behind() {
+		return unavailable(errors.New("too many jobs that are over wait for the archive"))
+	}
+	if k := b.kind(r.Kind); int64(len(r.Input)) > k.MaxInput {
+		return job.Problemf("too-large", "the input of kind %s is at most %d bytes", k.Name, k.MaxInput)
+	}
+	return b.queue.Admit(r.Kind)
+}
+
+// enter stores what was admitted; existed says that there was a job of this id.
+func (b *Broker) enter(ctx context.Context, id job.ID, r *job.Request) (j job.Job, existed bool, err error) {
+	q := complete(r, b.kind(r.Kind))
 	w := &write{attachment: r.Input, dropped: func() { b.queue.Dismiss(r.Kind) }, propose: func(j *job.Job) ([]job.Record, bool) {
 		return []job.Record{submitted(q)}, !j.Exists()
 	}}
@@ -49,11 +59,12 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	b.mu.Unlock()
 	if err := b.await(ctx, e, w); err != nil {
 		if errors.Is(err, job.ErrLeaseLost) { // it exists
-			return b.Job(ctx, id)
+			j, err = b.Job(ctx, id)
+			return j, true, err
 		}
-		return job.Job{}, err
+		return job.Job{}, false, err
 	}
-	return w.after, nil
+	return w.after, false, nil
 }
 
 // complete returns r with the kind's rules in place of what it leaves open.

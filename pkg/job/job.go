@@ -41,6 +41,7 @@ type Job struct {
 	Priority    Priority `json:"priority,omitzero"`
 	Key         string   `json:"key,omitzero"`
 	Tags        []string `json:"tags,omitempty"`
+	Once        string   `json:"once,omitempty"` // name of the record of its idempotency key
 
 	CreatedAt         time.Time `json:"created_at"`
 	RunAt             time.Time `json:"run_at,omitzero"`     // while queued: not before; else zero
@@ -143,7 +144,7 @@ func (j *Job) foldQueued(r *Record) {
 func (j *Job) accept(r *Record) {
 	q := r.Private.Request
 	j.Request = q
-	j.MaxAttempts, j.Priority, j.Key, j.Tags = q.MaxAttempts, q.Priority, q.Key, q.Tags
+	j.MaxAttempts, j.Priority, j.Key, j.Tags, j.Once = q.MaxAttempts, q.Priority, q.Key, q.Tags, q.Once
 	j.CreatedAt = r.Time
 }
 

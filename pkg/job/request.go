@@ -19,6 +19,7 @@ type Request struct {
 	Timeout            time.Duration     `json:"timeout,omitempty"`   // of an attempt
 	Retention          time.Duration     `json:"retention,omitempty"` // after the end
 	CancelOnDisconnect bool              `json:"cancel_on_disconnect,omitempty"`
+	Once               string            `json:"once,omitempty"`     // name of the record of its idempotency key
 	Message            string            `json:"message,omitempty"`  // UUID of the Watermill message it came as
 	Metadata           map[string]string `json:"metadata,omitempty"` // of that message
 }
