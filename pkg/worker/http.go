@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/sse"
 )
 
 // HTTP sends the input of each job to a URL, with the input's Content-Type and the
@@ -152,13 +153,17 @@ func (h HTTP) failed(t *Task, err error, untouched bool) error {
 		return err // what we made of the answer; a stop of the server says nothing of the upstream
 	}
 	t.log.Warn("upstream failed", zap.Bool("sent", !untouched), zap.Error(err))
+	how := "the upstream did not answer to the end"
+	if errors.Is(err, sse.ErrUnfinished) {
+		how = "the upstream's event stream ended in the middle of an event"
+	}
 	switch {
 	case untouched:
 		p = job.Problemf("upstream-failed", "the upstream could not be reached")
 	case h.Idempotent:
-		p = job.Problemf("upstream-failed", "the upstream did not answer to the end")
+		p = job.Problemf("upstream-failed", "%s", how)
 	default:
-		return job.Problemf("outcome-unknown", "the request was sent, but the upstream did not answer to the end")
+		return job.Problemf("outcome-unknown", "the request was sent, but %s", how)
 	}
 	p.Retryable = true
 	return p
