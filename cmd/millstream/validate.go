@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -41,9 +40,10 @@ func oneOf(f *faults, key, v string, allowed ...string) {
 // validate returns everything that is wrong with s.
 func (s *settings) validate() error {
 	var f faults
-	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
-		f.add("listen", "%q is not an address: write it as 127.0.0.1:8080 or :8080", s.Listen)
-	}
+	checkListen(&f, s.Listen)
+	checkHosts(&f, s.Hosts)
+	checkNATS(&f, s.NATS)
+	checkKey(&f, s.Key, s.KeyFile)
 	if s.Data == "" {
 		f.add("data", "names no directory; 'memory' keeps nothing")
 	}
@@ -71,14 +71,6 @@ func (s *settings) validate() error {
 func (s *settings) checkSchema(f *faults, key string, v any) {
 	if _, err := s.schema(v); err != nil {
 		f.add(key, "%w", err)
-	}
-}
-
-// checkOrigin holds an origin against what a browser sends: no path, no slash.
-func checkOrigin(f *faults, origin string) {
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin {
-		f.add("cors.origins", "%q is not an origin: write it as https://app.example", origin)
 	}
 }
 
