@@ -214,6 +214,7 @@ func TestCancel(t *testing.T) {
 		require.Contains(t, a.body, `"cancel_requested_at":"2000`)
 		require.Equal(t, "", s.why)
 		require.Equal(t, 202, s.post(pathOf(running, "/cancel"), `{}`).StatusCode, "again")
+		require.Equal(t, 202, s.send(s.chunked("POST", pathOf(running, "/cancel"), "")).StatusCode, "a body of no chunks is none")
 
 		s.succeed(running, "1")
 		s.forget()
@@ -239,6 +240,7 @@ func TestCancelRefused(t *testing.T) {
 		}
 		s.problem(s.post(pathOf(id, "/cancel"), `{`), 400, "invalid-request")
 		s.problem(s.do("POST", pathOf(id, "/cancel"), `{}`, "Content-Type", "text/plain"), 415, "unsupported-type")
+		s.problem(s.send(s.chunked("POST", pathOf(id, "/cancel"), `{}`)), 415, "unsupported-type")
 		s.problem(s.post(pathOf(id, "/cancel"), strings.Repeat(" ", maxCancelBody+1)), 413, "too-large")
 		require.NotContains(t, s.called(), "Cancel")
 
