@@ -63,7 +63,19 @@ func TestConditional(t *testing.T) {
 		for _, list := range []string{"", `"x"`, strings.Trim(tag, `"`), `w/` + tag} {
 			require.Equal(t, 200, s.get(pathOf(id, ""), "If-None-Match", list).StatusCode, list)
 		}
+		for _, list := range []string{tag, `"x", ` + tag, "*", ""} {
+			require.Equal(t, 200, s.get(pathOf(id, ""), "If-Match", list).StatusCode, list)
+		}
+		require.Equal(t, 304, s.get(pathOf(id, ""), "If-Match", tag, "If-None-Match", tag).StatusCode)
+		for _, list := range []string{`"x"`, "W/" + tag, strings.Trim(tag, `"`)} {
+			begin := time.Now()
+			a := s.get(pathOf(id, ""), "If-Match", list, "Prefer", "wait=20")
+			s.problem(a, 412, "precondition-failed")
+			require.Empty(t, a.Header.Get("ETag"))
+			require.Zero(t, time.Since(begin), "there is nothing to wait for")
+		}
 		s.progress(id, 1)
+		s.problem(s.get(pathOf(id, ""), "If-Match", tag, "If-None-Match", tag), 412, "precondition-failed")
 		changed := s.get(pathOf(id, ""), "If-None-Match", tag)
 		require.Equal(t, 200, changed.StatusCode)
 		require.NotEqual(t, tag, changed.Header.Get("ETag"))
