@@ -46,7 +46,7 @@ func fileOf(stream any) *os.File {
 // isText reports whether content of the media type can be shown to people.
 func isText(contentType string) bool {
 	t, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (strings.HasPrefix(t, "text/") || t == "application/json" || strings.HasSuffix(t, "+json"))
+	return err == nil && (strings.HasPrefix(t, "text/") || job.IsJSON(contentType))
 }
 
 // looksLikeText reports whether what comes can be shown to people, whatever its
