@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -86,10 +87,25 @@ func (o *Options) lost() func(job.ID, error) {
 // transport is the standard one with an end to waiting for an answer: twice as
 // long as the longest that the server itself waits.
 var transport = func() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := standard(http.DefaultTransport)
 	t.ResponseHeaderTimeout = time.Minute
 	return t
 }()
+
+// standard returns a copy of net/http's own transport. If the program has put another
+// thing in its place, which cannot be told what a client needs, it is one like it.
+func standard(own http.RoundTripper) *http.Transport {
+	if t, ok := own.(*http.Transport); ok {
+		return t.Clone()
+	}
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:   true,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+	}
+}
 
 // New returns a client of the Millstream at baseURL, such as
 // http://127.0.0.1:8080. It does not connect yet.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -53,9 +54,24 @@ const (
 var pooled, single = plainClient(false), plainClient(true)
 
 func plainClient(once bool) *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := standard(http.DefaultTransport)
 	t.DisableKeepAlives = once
 	return &http.Client{Transport: t}
+}
+
+// standard returns a copy of net/http's own transport. If the program has put another
+// thing in its place, which cannot be told what a worker needs, it is one like it.
+func standard(own http.RoundTripper) *http.Transport {
+	if t, ok := own.(*http.Transport); ok {
+		return t.Clone()
+	}
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:   true,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+	}
 }
 
 // Func returns the Func that asks the URL.
