@@ -28,6 +28,7 @@ type Client struct {
 	silence  time.Duration
 	patience time.Duration
 	lost     func(job.ID, error)
+	found    func(job.ID)
 	answered atomic.Bool // there is a server: what fails now may heal
 }
 
@@ -47,6 +48,9 @@ type Options struct {
 	// Lost is called when a watch of the job has lost its server and begins to try
 	// to get back, with what keeps it away; nil is fine. It is called by each watch, so perhaps at the same time.
 	Lost func(job.ID, error)
+	// Found is called when such a watch has its server again, whether or not there is
+	// news of the job; nil is fine.
+	Found func(job.ID)
 }
 
 func (o *Options) key() string {
@@ -84,6 +88,13 @@ func (o *Options) lost() func(job.ID, error) {
 	return o.Lost
 }
 
+func (o *Options) found() func(job.ID) {
+	if o == nil || o.Found == nil {
+		return func(job.ID) {}
+	}
+	return o.Found
+}
+
 // transport is the standard one with an end to waiting for an answer: twice as
 // long as the longest that the server itself waits.
 var transport = func() *http.Transport {
@@ -117,7 +128,10 @@ func New(baseURL string, opts *Options) (*Client, error) {
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("address of the server: %q is not an http:// or https:// URL", baseURL)
 	}
-	return &Client{base: base, key: opts.key(), http: opts.http(), silence: opts.silence(), patience: opts.patience(), lost: opts.lost()}, nil
+	return &Client{
+		base: base, key: opts.key(), http: opts.http(), silence: opts.silence(), patience: opts.patience(),
+		lost: opts.lost(), found: opts.found(),
+	}, nil
 }
 
 // Live returns nil if the server runs.
