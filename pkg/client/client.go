@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net"
 	"net/http"
@@ -215,11 +216,13 @@ func mediaType(resp *http.Response) string {
 	return t
 }
 
-// retryAfter reads the header of that name (RFC 9110 10.2.3); 0: not said.
+// retryAfter reads the header of that name (RFC 9110 10.2.3); 0: not said. More seconds
+// than a time.Duration can tell, or an integer, are as many as it can.
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
-	if n, err := strconv.Atoi(v); err == nil && n > 0 {
-		return time.Duration(n) * time.Second
+	n, err := strconv.ParseUint(v, 10, 64) // the largest, if there are too many digits
+	if err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(n, uint64(math.MaxInt64/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil {
 		return max(0, time.Until(at))
