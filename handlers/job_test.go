@@ -227,6 +227,8 @@ func TestCancel(t *testing.T) {
 		require.Equal(t, "", s.why)
 		require.Equal(t, 202, s.post(pathOf(running, "/cancel"), `{}`).StatusCode, "again")
 		require.Equal(t, 202, s.send(s.chunked("POST", pathOf(running, "/cancel"), "")).StatusCode, "a body of no chunks is none")
+		require.Equal(t, 202, s.post(pathOf(running, "/cancel"), `{"reason":"half of \ud800 a rune"}`).StatusCode)
+		require.Equal(t, "half of \uFFFD a rune", s.why, "what is stored is text")
 
 		s.succeed(running, "1")
 		s.forget()
