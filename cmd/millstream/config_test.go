@@ -242,12 +242,12 @@ func TestConfig_kindFlagOverEmptyKinds(t *testing.T) {
 
 func TestConfig_refuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"lisen: x":             "unknown key lisen",
-		"Listen: x":            "unknown key Listen",
-		"limits: {streamz: 1}": "unknown key limits.streamz",
-		"kinds: {a: {exec: {cmd: [x], command: [x]}}}": "unknown key kinds.a.exec.cmd",
-		"kinds: {a: {http: {url: http://x, urll: y}}}": "unknown key kinds.a.http.urll",
-		"kinds: {a: {exec: {command: x}, backof: {}}}": "unknown key kinds.a.backof",
+		"lisen: x":             "lisen: there is no such key",
+		"Listen: x":            "Listen: there is no such key",
+		"limits: {streamz: 1}": "limits.streamz: there is no such key",
+		"kinds: {a: {exec: {cmd: [x], command: [x]}}}": "kinds.a.exec.cmd: there is no such key",
+		"kinds: {a: {http: {url: http://x, urll: y}}}": "kinds.a.http.urll: there is no such key",
+		"kinds: {a: {exec: {command: x}, backof: {}}}": "kinds.a.backof: there is no such key",
 		"listen: [":                          "yaml",
 		"listen: 8080":                       "listen: 8080 is not a text: put it in quotes",
 		"listen: localhost":                  "listen: \"localhost\" is not an address",
@@ -331,6 +331,15 @@ func TestConfig_tellsAllMistakes(t *testing.T) {
 	_, err := loadFrom(t, "heartbeat: x\ndrain: y\n", nil)
 	require.ErrorContains(t, err, "heartbeat")
 	require.ErrorContains(t, err, "drain")
+	_, err = loadFrom(t, "heartbeat: x\ndrain: 0s\nlisten: here\ndat: x\nkinds: {a: {exec: {command: x}, timeout: soon}, b: {exec: {command: x}, queue: 0}, c: {exce: {command: x}}}\n", nil)
+	require.EqualError(t, err, `the configuration is wrong:
+  heartbeat: "x" is not a duration: write it as 15s, 10m or 1h30m
+  kinds.a.timeout: "soon" is not a duration: write it as 15s, 10m or 1h30m
+  dat: there is no such key
+  kinds.c.exce: there is no such key
+  listen: "here" is not an address: write it as 127.0.0.1:8080 or :8080
+  drain: must be more than 0
+  kinds.b.queue: must be more than 0`, "those of values that could not be read, and of others that cannot be, but no two of one cause")
 	_, err = loadFrom(t, "data: ''\nlisten: ''\nkinds: {a: {}}\n", nil)
 	for _, key := range []string{"data", "listen", "kinds.a"} {
 		require.ErrorContains(t, err, key)
