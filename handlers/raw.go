@@ -1,9 +1,6 @@
 package handlers
 
 import (
-	"mime"
-	"strings"
-
 	"github.com/gin-gonic/gin"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -31,7 +28,7 @@ func (a *API) raw(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if isJSON(inputType) {
+	if job.IsJSON(inputType) {
 		if err := checkJSON(input); err != nil {
 			return err
 		}
@@ -40,24 +37,18 @@ func (a *API) raw(c *gin.Context) error {
 	return a.store(c, k, r, "")
 }
 
-const (
-	unknownType  = "application/octet-stream"
-	maxMediaType = 255 // bytes: RFC 6838 4.2, with some parameters
-)
+const unknownType = "application/octet-stream"
 
 // inputTypeOf returns the media type of the body. A schema can only check JSON.
 func inputTypeOf(c *gin.Context, k *kind) (string, error) {
 	t := c.GetHeader("Content-Type")
-	name, _, err := mime.ParseMediaType(t)
 	switch {
-	case len(t) > maxMediaType:
-		return "", job.Problemf("unsupported-type", "Content-Type may have %d bytes.", maxMediaType)
+	case t != "" && !job.ValidMediaType(t):
+		return "", job.Problemf("unsupported-type", "Content-Type is not a media type of at most %d bytes.", job.MaxMediaType)
 	case k.input != nil:
 		return t, needJSON(c)
 	case t == "":
 		return unknownType, nil
-	case err != nil, !strings.Contains(name, "/"):
-		return "", job.Problemf("unsupported-type", "Content-Type is not a media type.")
 	}
 	return t, nil
 }

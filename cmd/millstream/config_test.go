@@ -20,13 +20,12 @@ import (
 	"github.com/millstream/millstream/pkg/worker"
 )
 
-// full has every key there is, none with its default; but nats, which goes with no
-// durability but the default.
+// full has every key there is, none with its default, but for two: key_file stands in the
+// place of key, and nats goes with no durability but the default.
 const full = `listen: 0.0.0.0:9000
 hosts: [jobs.example, jobs]
 data: /srv/data
 durability: power-safe
-key: unused
 key_file: the.key
 max_store: 20GiB
 tape_memory: 1MiB
@@ -153,6 +152,7 @@ func TestConfig_fullIsFull(t *testing.T) {
 
 	got, _ := maps.Flatten(treeOf(s), nil, "/")
 	unset, _ := maps.Flatten(treeOf(plain), nil, "/")
+	delete(unset, "key")
 	for key := range unset {
 		if key != "nats" && !strings.HasPrefix(key, "kinds/wordcount/") || strings.HasPrefix(key, "kinds/wordcount/exec/") {
 			value, isLeaf := got[key]
@@ -201,7 +201,9 @@ func TestConfig_everyScalarHasItsThreeNames(t *testing.T) {
 	delete(tree, "kinds")
 	values := map[string]string{}
 	for key := range tree {
-		values[key] = map[string]string{"listen": ":1", "log.level": "debug", "log.format": "json", "cors.origins": "http://a", "durability": powerSafe}[key]
+		values[key] = map[string]string{
+			"listen": ":1", "log.level": "debug", "log.format": "json", "cors.origins": "http://a", "nats": "a:4222", "durability": powerSafe,
+		}[key]
 		if values[key] == "" {
 			values[key] = "7"
 		}
@@ -242,12 +244,12 @@ func TestConfig_kindFlagOverEmptyKinds(t *testing.T) {
 
 func TestConfig_refuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"lisen: x":             "unknown key lisen",
-		"Listen: x":            "unknown key Listen",
-		"limits: {streamz: 1}": "unknown key limits.streamz",
-		"kinds: {a: {exec: {cmd: [x], command: [x]}}}": "unknown key kinds.a.exec.cmd",
-		"kinds: {a: {http: {url: http://x, urll: y}}}": "unknown key kinds.a.http.urll",
-		"kinds: {a: {exec: {command: x}, backof: {}}}": "unknown key kinds.a.backof",
+		"lisen: x":             "lisen: there is no such key",
+		"Listen: x":            "Listen: there is no such key",
+		"limits: {streamz: 1}": "limits.streamz: there is no such key",
+		"kinds: {a: {exec: {cmd: [x], command: [x]}}}": "kinds.a.exec.cmd: there is no such key",
+		"kinds: {a: {http: {url: http://x, urll: y}}}": "kinds.a.http.urll: there is no such key",
+		"kinds: {a: {exec: {command: x}, backof: {}}}": "kinds.a.backof: there is no such key",
 		"listen: [":         "yaml",
 		"listen: 8080":      "listen: 8080 is not a text: put it in quotes",
 		"listen: localhost": "listen: \"localhost\" is not an address",
@@ -258,7 +260,7 @@ func TestConfig_refuses(t *testing.T) {
 		"drain: -1s":        "drain: must be more than 0",
 		"max_store: much":   `max_store: "much" is not a size`,
 		"durability: none":  `durability: "none" is none of kill-safe, power-safe`,
-		"{durability: power-safe, nats: nats://a}":                  "durability: power-safe is for the embedded store",
+		"{durability: power-safe, nats: 'nats://a'}":                "durability: power-safe is for the embedded store",
 		"{durability: power-safe, data: memory}":                    "durability: power-safe, and data in memory",
 		"max_store: 0":                                              "max_store: must be more than 0",
 		"tape_memory: true":                                         "tape_memory: true is not what belongs here",
@@ -334,6 +336,15 @@ func TestConfig_tellsAllMistakes(t *testing.T) {
 	_, err := loadFrom(t, "heartbeat: x\ndrain: y\n", nil)
 	require.ErrorContains(t, err, "heartbeat")
 	require.ErrorContains(t, err, "drain")
+	_, err = loadFrom(t, "heartbeat: x\ndrain: 0s\nlisten: here\ndat: x\nkinds: {a: {exec: {command: x}, timeout: soon}, b: {exec: {command: x}, queue: 0}, c: {exce: {command: x}}}\n", nil)
+	require.EqualError(t, err, `the configuration is wrong:
+  heartbeat: "x" is not a duration: write it as 15s, 10m or 1h30m
+  kinds.a.timeout: "soon" is not a duration: write it as 15s, 10m or 1h30m
+  dat: there is no such key
+  kinds.c.exce: there is no such key
+  listen: "here" is not an address: write it as 127.0.0.1:8080 or :8080
+  drain: must be more than 0
+  kinds.b.queue: must be more than 0`, "those of values that could not be read, and of others that cannot be, but no two of one cause")
 	_, err = loadFrom(t, "data: ''\nlisten: ''\nkinds: {a: {}}\n", nil)
 	for _, key := range []string{"data", "listen", "kinds.a"} {
 		require.ErrorContains(t, err, key)
@@ -355,11 +366,11 @@ func TestLogger(t *testing.T) {
 
 // What is printed for people to paste has no secrets in it.
 func TestConfig_secretsAreNotShown(t *testing.T) {
-	s, err := loadFrom(t, "key: s3cret-key-of-some-length\nnats: 'nats://me:s3cret@a:4222,nats://b:4222'\n", nil)
+	s, err := loadFrom(t, "key: s3cret-key-of-some-length\nnats: 'nats://me:s3cret@a:4222,nats://b:4222,me:s3cret@c:4222'\n", nil)
 	require.NoError(t, err)
 	text, err := encoder.Marshal(s.redacted())
 	require.NoError(t, err)
 	require.NotContains(t, string(text), "s3cret")
-	require.Contains(t, string(text), "@a:4222,nats://b:4222")
+	require.Contains(t, string(text), "@a:4222,nats://b:4222,nats://REDACTED@c:4222")
 	require.Contains(t, s.NATS, "s3cret", "it still works")
 }

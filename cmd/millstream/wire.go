@@ -64,6 +64,9 @@ func (s *settings) key() (string, error) {
 	if key == "" {
 		return "", fmt.Errorf("key_file: %s is empty", s.KeyFile)
 	}
+	if !isKey(key) {
+		return "", fmt.Errorf("key_file: what is in %s cannot be sent in a header", s.KeyFile)
+	}
 	return key, nil
 }
 
