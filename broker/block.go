@@ -123,12 +123,20 @@ func (b *block) fits(r record) bool {
 
 // sealed reports whether r is a setting as it was set.
 func (b *block) sealed(r record) bool {
-	begin := r.message()
-	if r.headers {
-		begin += int(binary.LittleEndian.Uint32(b.data[begin-4:]))
-	}
-	_, err := unseal(string(b.subject(r)[len(settingsPrefix):]), b.data[begin:r.end-recordSeal])
+	_, body := b.parts(r)
+	_, err := unseal(string(b.subject(r)[len(settingsPrefix):]), body)
 	return err == nil
+}
+
+// parts returns the headers and the message of r, which is headed.
+func (b *block) parts(r record) (headers, body []byte) {
+	begin := r.message()
+	body = b.data[begin : r.end-recordSeal]
+	if r.headers {
+		n := binary.LittleEndian.Uint32(b.data[begin-4:])
+		headers, body = body[:n], body[n:]
+	}
+	return headers, body
 }
 
 func (b *block) subject(r record) []byte {

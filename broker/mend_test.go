@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,27 +27,15 @@ type filled struct {
 	blocks []string // the files
 }
 
-func fillStore(t *testing.T) *filled {
+func fillStore(t *testing.T) *filled { return fillWith(t, fillSmall) }
+
+// fillWith makes a store of the jobs that jobs runs, and returns.
+func fillWith(t *testing.T, jobs func(*testing.T, *Broker) []job.ID) *filled {
 	f := &filled{dir: t.TempDir(), events: map[job.ID][]job.Event{}}
 	s, err := openEmbedded(t.Context(), Options{Dir: f.dir, MaxStore: 1 << 30, Log: zap.NewNop()})
 	require.NoError(t, err)
 	b, _ := reopen(t, s, 48*time.Hour)
-	run := func(events int) *Task {
-		task := claimFrom(t, b, submitTo(t, b))
-		for range events {
-			require.NoError(t, task.Append(t.Context(), output(strings.Repeat("text\n", 10))))
-		}
-		f.events[task.Job.ID] = nil
-		return task
-	}
-	for i := range 20 {
-		require.NoError(t, run(i%4).succeed(t.Context()))
-	}
-	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.purged.Load() == b.head }, timeToWait, tick)
-	for i := range 20 {
-		require.NoError(t, run(i%4).back(t.Context()))
-	}
-	for id := range f.events {
+	for _, id := range jobs(t, b) {
 		f.events[id], err = eventsOf(t, b, id)
 		require.NoError(t, err)
 	}
@@ -54,8 +43,38 @@ func fillStore(t *testing.T) *filled {
 	require.NoError(t, b.Close())
 	f.blocks, err = filepath.Glob(filepath.Join(f.dir, "jetstream", "$G", "streams", "*", "msgs", "*.blk"))
 	require.NoError(t, err)
+	f.blocks = slices.DeleteFunc(f.blocks, func(name string) bool { return sizeOf(t, name) == 0 })
 	require.GreaterOrEqual(t, len(f.blocks), 3)
 	return f
+}
+
+func sizeOf(t *testing.T, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	return info.Size()
+}
+
+// fillSmall runs jobs of a few events; half of them are over, and were submitted with a key.
+func fillSmall(t *testing.T, b *Broker) (ids []job.ID) {
+	run := func(id job.ID, events int) *Task {
+		task := claimFrom(t, b, id)
+		for range events {
+			require.NoError(t, task.Append(t.Context(), output(strings.Repeat("text\n", 10))))
+		}
+		ids = append(ids, id)
+		return task
+	}
+	for i := range 20 {
+		j, _, err := b.SubmitOnce(t.Context(), fmt.Sprint(i), "", &job.Request{Kind: testKind, Input: []byte("in")})
+		require.NoError(t, err)
+		require.NoError(t, run(j.ID, i%4).succeed(t.Context()))
+	}
+	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.purged.Load() == b.head }, timeToWait, tick)
+	for i := range 20 {
+		require.NoError(t, run(submitTo(t, b), i%4).back(t.Context()))
+	}
+	return ids
 }
 
 func eventsOf(t *testing.T, b *Broker, id job.ID) (all []job.Event, err error) {
