@@ -277,7 +277,7 @@ func (w *blockWalk) tell(f finding, m *located, position uint64) {
 		t.What, t.Then = "bytes that are no record", "they are cut out: "+nothingLost
 	case f.what == repaired:
 		t.What, t.Then = "a size in the head of the record is wrong", "it is put right: "+nothingLost
-	case f.what == erased && !w.im.deleted[position]:
+	case f.what == erased && !w.im.deleted[position] && w.im.latest[f.subject] <= position:
 		t.What, t.Then = "the record cannot be read", messageLost
 	case m == nil:
 		t.Then = "its message is not kept any more: " + nothingLost

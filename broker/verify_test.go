@@ -167,6 +167,34 @@ func TestVerifySays(t *testing.T) {
 	}
 }
 
+// What lies in a block and is not kept any more is nobody's loss: a job that was purged, a
+// setting that was replaced, a key that was dropped.
+func TestVerifyOfWhatIsGone(t *testing.T) {
+	f := fillWith(t, func(t *testing.T, b *Broker) []job.ID {
+		over, live := submitTo(t, b), submitTo(t, b)
+		require.NoError(t, claimFrom(t, b, over).succeed(t.Context()))
+		require.Eventually(t, func() bool { return b.Archived(over) && b.Purged() == 1 }, timeToWait, tick)
+		for _, key := range []string{"x", "y"} {
+			require.NoError(t, b.setKeyRecord(t.Context(), keyName("", key), keyRecord{Job: live, Time: time.Now()}, true))
+		}
+		require.NoError(t, b.store.dropKey(t.Context(), keyName("", "x")))
+		return []job.ID{over, live}
+	})
+	for _, stream := range []string{jobsStream, keysStream, "KV_" + settingsBucket} {
+		name := filepath.Join(streamsIn(f.dir), stream, "msgs", "1.blk")
+		data, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(name, flip(80)(data), 0o600)) // in the first message
+	}
+	_, found := verified(t, f.dir)
+	require.Len(t, found, 3)
+	for _, f := range found {
+		require.Contains(t, f.Then, "not kept any more", "%v", f)
+	}
+	lost, _ := f.lostIn(t, f.dir)
+	require.Zero(t, lost)
+}
+
 // flip returns what flips a bit.
 func flip(at int) func([]byte) []byte {
 	return func(b []byte) []byte {

@@ -71,7 +71,7 @@ once, and follow its progress, output and result live. No event is ever lost.
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(serveCommand(), submitCommand(), watchCommand(), jobCommand(), cancelCommand(), configCommand(), healthCommand(),
-		verifyCommand(), versionCommand())
+		verifyCommand(), backupCommand(), restoreCommand(), versionCommand())
 	return cmd
 }
 
