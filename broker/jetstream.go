@@ -31,7 +31,7 @@ type jetStream struct {
 	js       jetstream.JetStream
 	jobs     jetstream.Stream
 	done     jetstream.Stream
-	keys     jetstream.Stream
+	keyed    jetstream.Stream
 	settings jetstream.KeyValue
 	acks     *acks
 	stop     func()      // what to shut down behind the connection; may be nil
@@ -55,7 +55,7 @@ func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, 
 	}{
 		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, Duplicates: time.Second}}, // no message ids are used
 		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
-		{&s.keys, jetstream.StreamConfig{Name: keysStream, Subjects: []string{keysPrefix + "*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
+		{&s.keyed, jetstream.StreamConfig{Name: keysStream, Subjects: []string{keysPrefix + "*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
 	} {
 		if *c.stream, err = streamOf(ctx, js, c.config); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
@@ -263,21 +263,28 @@ func (s *jetStream) store(ctx context.Context, subject string, data []byte, ttl 
 }
 
 func (s *jetStream) key(ctx context.Context, name string) ([]byte, error) {
-	m, err := s.read(s.keys.GetLastMsgForSubject(ctx, keysPrefix+name))
+	m, err := s.read(s.keyed.GetLastMsgForSubject(ctx, keysPrefix+name))
 	return m.data, err
 }
 
-func (s *jetStream) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error {
+func (s *jetStream) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) (uint64, error) {
 	var opts []jetstream.PublishOpt
 	if fresh {
 		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(0))
 	}
-	_, err := s.store(ctx, keysPrefix+name, data, max(ttl, time.Second), opts...)
-	return err
+	return s.store(ctx, keysPrefix+name, data, max(ttl, time.Second), opts...)
+}
+
+func (s *jetStream) keys(ctx context.Context) (last uint64, count int, err error) {
+	info, err := s.keyed.Info(ctx)
+	if err != nil {
+		return 0, 0, unavailable(err)
+	}
+	return info.State.LastSeq, int(info.State.Msgs), nil
 }
 
 func (s *jetStream) dropKey(ctx context.Context, name string) error {
-	return unavailable(s.keys.Purge(ctx, jetstream.WithPurgeSubject(keysPrefix+name)))
+	return unavailable(s.keyed.Purge(ctx, jetstream.WithPurgeSubject(keysPrefix+name)))
 }
 
 func (s *jetStream) placed(ctx context.Context, name string, place uint64) ([]byte, error) {

@@ -54,8 +54,12 @@ type store interface {
 
 	// key returns what setKey keeps of an idempotency key; errNone.
 	key(ctx context.Context, name string) ([]byte, error)
-	// setKey keeps data of a key for ttl; fresh fails with errRefused if there is any.
-	setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error
+	// setKey keeps data of a key for ttl and returns its place; fresh fails with errRefused
+	// if there is any.
+	setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) (uint64, error)
+	// keys returns the place of the last data ever kept of a key, and of how many keys
+	// there is some.
+	keys(ctx context.Context) (last uint64, count int, err error)
 	dropKey(ctx context.Context, name string) error
 
 	// setting returns a small value that outlives the process; errNone.
