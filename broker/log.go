@@ -174,6 +174,7 @@ func (b *Broker) join(e *entry, most int) *batch {
 		if len(bt.writes) > 0 && (size >= joinLimit || w.attachment != nil || bt.frame.Attachment != nil) {
 			break
 		}
+		e.pending[0] = nil // a job that waits for long holds its entry, and not what was asked for
 		e.pending = e.pending[1:]
 		size += bt.add(w, now)
 	}
