@@ -30,8 +30,6 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	if b.behind() {
 		return job.Job{}, unavailable(errors.New("too many jobs that are over wait for the archive"))
 	}
-	ctx, cancel := bounded(ctx)
-	defer cancel()
 	k := b.kind(r.Kind)
 	if int64(len(r.Input)) > k.MaxInput {
 		return job.Job{}, job.Problemf("too-large", "the input of kind %s is at most %d bytes", k.Name, k.MaxInput)
@@ -47,13 +45,18 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	e := b.entry(r.Kind, id, r.Owner)
 	b.enqueue(e, w)
 	b.mu.Unlock()
-	if err := b.await(ctx, e, w); err != nil {
-		if errors.Is(err, job.ErrLeaseLost) { // it exists
-			return b.Job(ctx, id)
-		}
-		return job.Job{}, err
+	late := time.NewTimer(storeTime) // a context of its own would cost as much as all the rest here
+	defer late.Stop()
+	err := b.await(ctx, e, w, late.C)
+	switch {
+	case err == nil:
+		return *w.after, nil
+	case errors.Is(err, job.ErrLeaseLost): // it exists
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		return b.Job(ctx, id)
 	}
-	return w.after, nil
+	return job.Job{}, err
 }
 
 // complete returns r with the kind's rules in place of what it leaves open.

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 	"weak"
 
@@ -22,3 +24,16 @@ func TestWaitingJobHoldsNoInput(t *testing.T) {
 	require.Eventually(t, func() bool { runtime.GC(); return held.Value() == nil }, 10*time.Second, time.Millisecond)
 }
 
+func TestSubmitToAStoreThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answer func()
+		b := node(t, &hook{newShared(t), func(next func(func(uint64, error)), done func(uint64, error)) {
+			answer = func() { next(done) }
+		}})
+		begin := time.Now()
+		_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, storeTime, time.Since(begin))
+		answer()
+	})
+}
