@@ -41,14 +41,14 @@ func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
 
 // streamNew answers the submit of a job with its events from the first. Its
 // caller holds a place among the streams.
-func (a *API) streamNew(c *gin.Context, j *job.Job) error {
+func (a *API) streamNew(c *gin.Context, j job.Job) error {
 	r := reading{format: sseType}
-	from, err := a.openAt(c.Request.Context(), j, r.place)
+	from, err := a.openAt(c.Request.Context(), &j, r.place)
 	if err != nil {
-		return a.newStream(c, j, r).turnAway(r.place, err) // the job is stored: no status may say that it is not
+		return a.newStream(c, &j, r).turnAway(r.place, err) // the job is stored: no status may say that it is not
 	}
 	defer from.Close()
-	return a.newStream(c, j, r).run(c.Request.Context(), from)
+	return a.newStream(c, &j, r).run(c.Request.Context(), from)
 }
 
 // whileValid returns the request's context, which ends when its token does.
