@@ -73,7 +73,9 @@ type session struct {
 	at        job.Cursor // behind the last event that the reader got or was spared
 	spared    bool       // the last one was not sent: the reader does not know at
 	placeless bool       // it asked for the latest, or by no cursor, and nobody knows the job: an id would win over its asking again
-	silent    *time.Timer
+
+	ticks chan time.Time // has one when it is time to look whether the reader has heard anything of late
+	timer *time.Timer    // fills it; set anew when it fired, and not with each event
 }
 
 func (a *API) newStream(c *gin.Context, j *job.Job, r reading) *session {
@@ -96,18 +98,19 @@ func (s *session) header() {
 // run writes events until the last one, or until the reader, its token or the
 // server is gone.
 func (s *session) run(ctx context.Context, from start) error {
-	s.silent = time.NewTimer(s.api.Heartbeat)
-	defer s.silent.Stop()
+	s.ticks = make(chan time.Time, 1)
+	s.timer = time.AfterFunc(s.api.Heartbeat, func() { s.ticks <- time.Now() }) // there is room: the last one was taken before it was set
+	defer s.timer.Stop()
 	if err := s.begin(from.reset); err != nil {
 		return err
 	}
 	for {
-		b, err := from.Next(ctx, s.silent.C)
+		b, err := from.Next(ctx, s.ticks)
 		switch {
 		case err != nil:
 			return s.finish(ctx, err)
 		case len(b.Bytes) == 0:
-			err = s.beat()
+			err = s.tick()
 		default:
 			err = s.write(b)
 		}
@@ -145,12 +148,10 @@ func (s *session) write(b tape.Block) error {
 	if len(out) > 0 {
 		return s.send(out)
 	}
-	select { // a reader that is spared all events still hears that the stream lives
-	case <-s.silent.C:
+	if time.Since(s.last) >= s.api.Heartbeat { // a reader that is spared all events still hears that the stream lives
 		return s.beat()
-	default:
-		return nil
 	}
+	return nil
 }
 
 // encode returns what the reader gets of a block: on a plain stream its own bytes.
@@ -202,6 +203,16 @@ func (s *session) appendReset(b []byte, first *string, at job.Cursor) ([]byte, e
 	return s.appendEvent(b, &e), err
 }
 
+// tick beats if the reader has heard nothing for long.
+func (s *session) tick() error {
+	if rest := s.api.Heartbeat - time.Since(s.last); rest > 0 {
+		s.timer.Reset(rest)
+		return nil
+	}
+	s.timer.Reset(s.api.Heartbeat)
+	return s.beat()
+}
+
 // beat shows that the stream lives. A reader that was spared events is told the
 // cursor behind them instead: an id in an event without data moves what
 // EventSource resumes from (WHATWG HTML 9.2.6) and dispatches nothing.
@@ -223,7 +234,6 @@ func (s *session) send(b []byte) error {
 			return err
 		}
 	}
-	s.silent.Reset(s.api.Heartbeat)
 	return s.Flush()
 }
 
