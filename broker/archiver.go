@@ -148,6 +148,9 @@ func (b *Broker) setDamaged(e *entry, err error) {
 
 // archive packs one job that is over into DONE and forgets it here.
 func (b *Broker) archive(e *entry) error {
+	if err := b.leaveKey(&e.job); err != nil {
+		return err
+	}
 	if left := time.Until(e.job.ExpiresAt); left > 0 {
 		if err := b.putAway(e, left); err != nil {
 			return err
@@ -171,7 +174,13 @@ func (b *Broker) putAway(e *entry, ttl time.Duration) error {
 	if a.Parts, a.pack, err = p.end(); err != nil {
 		return err
 	}
-	return b.store.put(b.ctx, string(e.job.ID), a.encode(), ttl)
+	place, err := b.store.place(b.ctx, string(e.job.ID), a.encode(), ttl)
+	if err == nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.archived(&e.job, place)
+	}
+	return err
 }
 
 // repack adds all that there is of a job to p: what was moved, and then what is

@@ -50,10 +50,15 @@ type Options struct {
 	Dir      string // of the embedded store; empty with URL empty: memory
 	MaxStore int64  // bytes the embedded store may take
 	URL      string // of a NATS server to use in place of the embedded one
-	Kinds    []job.Kind
-	Queue    Queue
-	Folds    []func(*job.Commit) // told of every message, in order within a job; they must not call the Broker
-	Log      *zap.Logger
+
+	// PowerSafe: what is told as stored, or shown to anybody, outlives a loss of power.
+	// It is for the embedded store; a NATS server is told by its own configuration.
+	PowerSafe bool
+
+	Kinds []job.Kind
+	Queue Queue
+	Folds []func(*job.Commit) // told of every message, in order within a job; they must not call the Broker
+	Log   *zap.Logger
 }
 
 // Broker is the log. Its methods may be called from any goroutine.
@@ -70,7 +75,7 @@ type Broker struct {
 	stop  context.CancelFunc
 	done  sync.WaitGroup  // the broker's goroutines
 	sound context.Context // ends when the store has to be folded anew
-	spoil context.CancelFunc
+	spoil context.CancelCauseFunc
 
 	closeOnce sync.Once
 
@@ -85,10 +90,13 @@ type Broker struct {
 	head    uint64 // last position that is known
 	cached  int64  // bytes of messages held in entries
 	written int64  // bytes of all messages that came by
-	marked  marks  // as they are stored
-	damage  int    // found at start
-	cut     bool   // of that: the beginning of the log
-	fresh   bool   // no process has had the store before
+	marked  []byte // the marks, as they are stored
+	ended   uint64 // place of the last job in the archive
+	kept    keeping
+	keys    map[string]chan struct{} // that are in use; closed when they are free
+	damage  int                      // found at start
+	cut     bool                     // of that: the beginning of the log
+	fresh   bool                     // no process has had the store before
 	closing bool
 	over    []*entry      // to be archived
 	overCh  chan struct{} // says that there are some; one slot
@@ -118,7 +126,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 	case opt.URL != "":
 		return openRemote(ctx, opt.URL)
 	case opt.Dir != "":
-		return openEmbedded(ctx, opt.Dir, opt.MaxStore, opt.Log)
+		return openEmbedded(ctx, opt)
 	}
 	return newMemory(), nil
 }
@@ -127,7 +135,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	b := &Broker{
 		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
-		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
+		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, kept: keeping{}, keys: map[string]chan struct{}{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
 	}
 	if opt.MaxStore > 0 {
 		b.moveBehind = min(moveBehind, int64(moveShare*float64(opt.MaxStore)))
@@ -145,7 +153,7 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 		b.kinds[k.Name] = k
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
-	b.sound, b.spoil = context.WithCancel(b.ctx)
+	b.sound, b.spoil = context.WithCancelCause(b.ctx)
 	var err error
 	_, err = s.setting(ctx, epochSetting)
 	b.fresh = errors.Is(err, errNone)
@@ -158,6 +166,9 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 		return nil, err
 	}
 	if err := b.load(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.sync(ctx); err != nil { // what a killed process has left, before anybody sees it
 		return nil, err
 	}
 	b.measureOnce()

@@ -52,6 +52,21 @@ func (c *crash) put(ctx context.Context, name string, data []byte, ttl time.Dura
 	return errClosed
 }
 
+func (c *crash) place(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+	return 0, c.put(ctx, name, data, ttl)
+}
+
+func (c *crash) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error {
+	do, tell := c.step()
+	if !do {
+		return errClosed
+	}
+	if err := c.store.setKey(ctx, name, data, ttl, fresh); err != nil || tell {
+		return err
+	}
+	return errClosed
+}
+
 func (c *crash) purge(ctx context.Context, below uint64) error {
 	do, tell := c.step()
 	if !do {

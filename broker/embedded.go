@@ -30,45 +30,74 @@ const (
 )
 
 // openEmbedded starts a JetStream server inside the process. It opens no port and
-// keeps its streams below dir, of which it is the only user.
-func openEmbedded(ctx context.Context, dir string, maxStore int64, log *zap.Logger) (*jetStream, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// keeps its streams below the directory, of which it is the only user.
+func openEmbedded(ctx context.Context, opt Options) (*jetStream, error) {
+	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	unlock, err := lock(filepath.Join(dir, "LOCK"))
+	unlock, err := lock(filepath.Join(opt.Dir, "LOCK"))
 	if err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+		return nil, fmt.Errorf("data directory %s: %w", opt.Dir, err)
 	}
-	e := &embedded{dir: dir, maxStore: maxStore, log: log}
-	if err := e.start(); err != nil {
+	s, err := openLocked(ctx, opt, unlock)
+	if err != nil {
 		unlock()
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	return s, nil
+}
+
+func openLocked(ctx context.Context, opt Options, unlock func()) (*jetStream, error) {
+	m := &mender{dir: opt.Dir, log: opt.Log}
+	if err := m.mend(); err != nil {
 		return nil, err
 	}
-	stop := func() { e.shutdown(); unlock() }
-	nc, err := nats.Connect("", nats.InProcessServer(e), nats.MaxReconnects(-1), nats.Name("millstream"),
-		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0), // it is only away while it is restarted
-		nats.ReconnectBufSize(-1)) // what is published while it is away must not reach it before we know what it has
+	sync, closeSync, err := syncOf(opt)
 	if err != nil {
-		stop()
-		return nil, fmt.Errorf("embedded broker: %w", err)
+		return nil, err
 	}
-	s, err := newJetStream(ctx, nc, stop)
+	e := &embedded{dir: opt.Dir, maxStore: opt.MaxStore, syncAlways: opt.PowerSafe && sync == nil, log: opt.Log}
+	s, err := e.open(ctx)
 	if err != nil {
-		nc.Close()
-		stop()
-		return nil, fmt.Errorf("embedded broker: %w", err)
+		closeSync()
+		return nil, err
 	}
-	s.embedded = e
+	s.found = m.found
+	if sync != nil {
+		s.syncer = newSyncer(sync, func(err error) { _ = s.spoil(err) })
+	}
+	s.stop = func() {
+		e.shutdown()
+		closeSync()
+		if err := m.closed(); err != nil {
+			opt.Log.Warn("the end of the store not noted", zap.Error(err))
+		}
+		unlock()
+	}
 	return s, nil
+}
+
+// syncOf returns what makes the store durable beyond the server's own syncs; nil: nothing
+// has to, or can.
+func syncOf(opt Options) (sync func() error, close func(), err error) {
+	if !opt.PowerSafe {
+		return nil, func() {}, nil
+	}
+	sync, close, err = syncFS(opt.Dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, func() {}, nil
+	}
+	return sync, close, err
 }
 
 // embedded is a JetStream server of our own. A write that fails (the disk is full, or
 // sick, or no file could be opened) makes it answer no write any more, also when all
 // is well again; it is started anew then. Connections find the one that runs.
 type embedded struct {
-	dir      string
-	maxStore int64
-	log      *zap.Logger
+	dir        string
+	maxStore   int64
+	syncAlways bool
+	log        *zap.Logger
 
 	mu  sync.Mutex // held while it is restarted
 	srv *server.Server
@@ -77,6 +106,28 @@ type embedded struct {
 	full   atomic.Bool // and that for want of space
 	next   time.Time   // not before then it is restarted again
 	pause  time.Duration
+}
+
+// open starts the server and connects to it.
+func (e *embedded) open(ctx context.Context) (*jetStream, error) {
+	if err := e.start(); err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect("", nats.InProcessServer(e), nats.MaxReconnects(-1), nats.Name("millstream"),
+		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0), // it is only away while it is restarted
+		nats.ReconnectBufSize(-1)) // what is published while it is away must not reach it before we know what it has
+	if err != nil {
+		e.shutdown()
+		return nil, err
+	}
+	s, err := newJetStream(ctx, nc, nil)
+	if err != nil {
+		nc.Close()
+		e.shutdown()
+		return nil, err
+	}
+	s.embedded = e
+	return s, nil
 }
 
 // neverMet is the limit that the server is given: what may be stored is decided
@@ -88,16 +139,16 @@ func (e *embedded) start() error {
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "millstream", DontListen: true, NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
 		JetStream: true, StoreDir: e.dir, JetStreamMaxStore: neverMet, JetStreamMaxMemory: 1 << 20, // nothing is kept in its memory
-		SyncInterval: syncInterval, MaxPayload: maxPayload,
+		SyncInterval: syncInterval, SyncAlways: e.syncAlways, MaxPayload: maxPayload,
 	})
 	if err != nil {
-		return fmt.Errorf("embedded broker: %w", err)
+		return err
 	}
 	srv.SetLoggerV2(serverLog{e.log.Named("nats").Sugar(), e}, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(startTime) {
 		srv.Shutdown()
-		return errors.New("embedded broker: not ready in time")
+		return errors.New("not ready in time")
 	}
 	e.srv = srv
 	return nil

@@ -13,13 +13,15 @@ import (
 )
 
 // The streams, and the bucket of settings. JOBS has the messages of live jobs,
-// DONE one packed message a finished one. Neither has a MaxAge: a subject that ages
+// DONE one packed message a finished one, KEYS one an idempotency key. None has a MaxAge: a subject that ages
 // out would break the fence, and a finished job carries its own TTL.
 const (
 	jobsStream     = "JOBS"
 	doneStream     = "DONE"
 	settingsBucket = "MILLSTREAM"
 	donePrefix     = "done."
+	keysStream     = "KEYS"
+	keysPrefix     = "keys."
 )
 
 // jetStream is a store on a JetStream server.
@@ -28,12 +30,15 @@ type jetStream struct {
 	js       jetstream.JetStream
 	jobs     jetstream.Stream
 	done     jetstream.Stream
+	keys     jetstream.Stream
 	settings jetstream.KeyValue
 	acks     *acks
 	stop     func()      // what to shut down behind the connection; may be nil
 	embedded *embedded   // nil: the server is somebody else's
 	sick     atomic.Bool // a write was not answered
-	lost     atomic.Bool // it forgot what it had acknowledged
+	syncer   *syncer     // nil: what is acknowledged is as durable as it gets
+	spoiled  atomic.Pointer[error]
+	found    int // damage, when it was opened
 }
 
 // newJetStream makes the streams on the server behind nc, if they are not there.
@@ -49,6 +54,7 @@ func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, 
 	}{
 		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, Duplicates: time.Second}}, // no message ids are used
 		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
+		{&s.keys, jetstream.StreamConfig{Name: keysStream, Subjects: []string{keysPrefix + "*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
 	} {
 		if *c.stream, err = streamOf(ctx, js, c.config); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
@@ -74,7 +80,28 @@ func streamOf(ctx context.Context, js jetstream.JetStream, c jetstream.StreamCon
 }
 
 func (s *jetStream) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
-	s.acks.publish(subject, fence, data, done)
+	s.acks.publish(subject, fence, data, s.durable(done))
+}
+
+// durable returns done, to be called once what was acknowledged is durable.
+func (s *jetStream) durable(done func(uint64, error)) func(uint64, error) {
+	if s.syncer == nil {
+		return done
+	}
+	return func(position uint64, err error) {
+		if err != nil {
+			done(0, err)
+			return
+		}
+		s.syncer.after(func(err error) { done(position, err) })
+	}
+}
+
+func (s *jetStream) sync(ctx context.Context) error {
+	if s.syncer == nil {
+		return nil
+	}
+	return s.syncer.wait(ctx)
 }
 
 // get and next ask the stream's leader, not a replica that answers directly: what
@@ -128,13 +155,15 @@ type lostError struct{ messages uint64 }
 
 func (e *lostError) Error() string { return fmt.Sprintf("%d messages of the log are lost", e.messages) }
 
-func (s *jetStream) scanArchive(ctx context.Context, each func(stored)) error {
+func (s *jetStream) damage() int { return s.found }
+
+func (s *jetStream) scanArchive(ctx context.Context, each func(stored)) (last uint64, err error) {
 	info, err := s.done.Info(ctx)
 	if err != nil {
-		return unavailable(err)
+		return 0, unavailable(err)
 	}
 	const heads = donePrefix + "*" // the parts of a large job have one token more
-	return s.consume(ctx, s.done, heads, info.State.LastSeq, func(m stored) {
+	return info.State.LastSeq, s.consume(ctx, s.done, heads, info.State.LastSeq, func(m stored) {
 		m.subject = m.subject[len(donePrefix):]
 		each(m)
 	})
@@ -201,8 +230,8 @@ func untilEnd(ctx context.Context, alive, end <-chan struct{}, over func() bool)
 }
 
 func (s *jetStream) purge(ctx context.Context, below uint64) error {
-	if s.lost.Load() {
-		return unavailable(errLost)
+	if err := s.spoil(nil); err != nil {
+		return unavailable(err)
 	}
 	return unavailable(s.jobs.Purge(ctx, jetstream.WithPurgeSequence(below)))
 }
@@ -213,18 +242,40 @@ func (s *jetStream) put(ctx context.Context, name string, data []byte, ttl time.
 }
 
 func (s *jetStream) place(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
-	if s.lost.Load() {
-		return 0, unavailable(errLost)
+	return s.store(ctx, donePrefix+name, data, ttl)
+}
+
+// store stores data beside the log, for ttl; 0: for ever.
+func (s *jetStream) store(ctx context.Context, subject string, data []byte, ttl time.Duration, opts ...jetstream.PublishOpt) (uint64, error) {
+	if err := s.spoil(nil); err != nil {
+		return 0, unavailable(err)
 	}
-	var opts []jetstream.PublishOpt
 	if ttl > 0 {
 		opts = append(opts, jetstream.WithMsgTTL((ttl + time.Second - 1).Truncate(time.Second))) // the server counts in whole seconds
 	}
-	ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: donePrefix + name, Data: data}, opts...)
+	ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, opts...)
 	if err != nil {
 		return 0, s.written(ctx, err)
 	}
 	return ack.Sequence, nil
+}
+
+func (s *jetStream) key(ctx context.Context, name string) ([]byte, error) {
+	m, err := s.read(s.keys.GetLastMsgForSubject(ctx, keysPrefix+name))
+	return m.data, err
+}
+
+func (s *jetStream) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error {
+	var opts []jetstream.PublishOpt
+	if fresh {
+		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(0))
+	}
+	_, err := s.store(ctx, keysPrefix+name, data, max(ttl, time.Second), opts...)
+	return err
+}
+
+func (s *jetStream) dropKey(ctx context.Context, name string) error {
+	return unavailable(s.keys.Purge(ctx, jetstream.WithPurgeSubject(keysPrefix+name)))
 }
 
 func (s *jetStream) placed(ctx context.Context, name string, place uint64) ([]byte, error) {
@@ -263,18 +314,19 @@ func (s *jetStream) setting(ctx context.Context, key string) ([]byte, error) {
 	case err != nil:
 		return nil, unavailable(err)
 	}
-	return e.Value(), nil
+	return unseal(key, e.Value())
 }
 
 func (s *jetStream) set(ctx context.Context, key string, value []byte, create bool) error {
-	if s.lost.Load() {
-		return unavailable(errLost) // who asks whether we are ready must hear it
+	if err := s.spoil(nil); err != nil {
+		return unavailable(err) // who asks whether we are ready must hear it
 	}
 	if s.embedded != nil && s.embedded.failed.Load() {
 		s.sick.Store(true)
 		return unavailable(errors.New("a write has failed")) // another stream may not know yet
 	}
 	var err error
+	value = seal(key, value)
 	if create {
 		_, err = s.settings.Create(ctx, key, value)
 	} else {
@@ -294,17 +346,32 @@ func (s *jetStream) written(ctx context.Context, err error) error {
 	return verdict(err)
 }
 
-// errLost is the error of a store that must not be written to before it was folded
-// again: positions would come twice.
-var errLost = errors.New("the store has forgotten what it acknowledged")
+// errSpoiled is the error of a store that must not be written to before it was folded
+// again, by another process.
+var errSpoiled = errors.New("the store has to be opened anew")
+
+// errLost says that positions would come twice.
+var errLost = fmt.Errorf("%w: it has forgotten what it acknowledged", errSpoiled)
+
+// spoil says that nothing must be written any more, if why is not nil, and returns the
+// first reason that was given.
+func (s *jetStream) spoil(why error) error {
+	if why != nil {
+		s.spoiled.CompareAndSwap(nil, &why)
+	}
+	if first := s.spoiled.Load(); first != nil {
+		return *first
+	}
+	return nil
+}
 
 // heal starts the embedded server anew if it answers no writes since one has failed.
 // What was published is repeated behind its fences, so nobody notices; but not before
 // the log is seen to have all that was acknowledged, else its positions would be given
 // a second time.
 func (s *jetStream) heal(ctx context.Context) error {
-	if s.lost.Load() {
-		return errLost
+	if err := s.spoil(nil); err != nil {
+		return err
 	}
 	if s.embedded == nil || !s.sick.Load() && s.acks.oldest() < 2*answerTime || !s.embedded.mayRestart(time.Now()) {
 		return nil
@@ -323,8 +390,7 @@ func (s *jetStream) heal(ctx context.Context) error {
 		s.embedded.failed.Store(true)
 		return err
 	case last < acked:
-		s.lost.Store(true)
-		return fmt.Errorf("%w: it ends at position %d, and was at %d", errLost, last, acked)
+		return s.spoil(fmt.Errorf("%w: it ends at position %d, and was at %d", errLost, last, acked))
 	}
 	s.acks.repeat()
 	return nil
@@ -369,6 +435,9 @@ func (s *jetStream) maxMessage() int { return int(s.nc.MaxPayload()) - envelope 
 
 func (s *jetStream) close() {
 	s.acks.close()
+	if s.syncer != nil {
+		s.syncer.close()
+	}
 	s.nc.Close()
 	if s.stop != nil {
 		s.stop()

@@ -17,19 +17,31 @@ import (
 // load folds the log and tells the folds of every job: of the finished ones from
 // the archive first, then of those in the log.
 func (b *Broker) load(ctx context.Context) error {
+	marked, err := b.loadMarks(ctx)
+	if err != nil {
+		return err
+	}
+	b.damage = b.store.damage()
 	finished := map[job.ID]int{} // and in how many parts
-	err := b.store.scanArchive(ctx, func(s stored) {
+	kept, bad := keeping{}, 0
+	ended, err := b.store.scanArchive(ctx, func(s stored) {
 		a, err := decodeArchive(s.subject, s.data)
 		if err != nil {
 			b.found("damaged archive entry", zap.String("job", s.subject), zap.Error(err))
+			bad++
 			return
 		}
 		finished[a.Job.ID] = len(a.Parts)
+		b.archived(&a.Job, s.position)
+		if s.position <= marked.Ended {
+			kept.add(&a.Job)
+		}
 		b.loaded(&a.Job)
 	})
 	if err != nil {
 		return err
 	}
+	b.checkArchive(marked, ended, kept, bad)
 	first, last, err := b.store.scan(ctx, b.replay)
 	if lost := (*lostError)(nil); errors.As(err, &lost) {
 		b.found("the store has lost jobs or parts of them", zap.Uint64("messages", lost.messages))
@@ -39,9 +51,7 @@ func (b *Broker) load(ctx context.Context) error {
 		return err
 	}
 	b.head = last
-	if err := b.checkMarks(ctx, first, last); err != nil {
-		return err
-	}
+	b.checkLog(marked, first, last)
 	inOrder := slices.SortedFunc(maps.Values(b.jobs), func(x, y *entry) int { return cmp.Compare(x.first, y.first) })
 	for _, e := range inOrder {
 		_, archived := finished[e.job.ID]
@@ -193,11 +203,11 @@ func lost(j *job.Job) job.Record {
 	case j.AtMostOnce:
 		p := job.Problemf("outcome-unknown", "the worker's process ended while the request was out; kinds that are not idempotent are not repeated")
 		p.Attempt = j.Attempt
-		return failed(p)
+		return failed(j, p)
 	case j.Attempt >= j.MaxAttempts:
 		p := job.Problemf("attempts-used-up", "the process of attempt %d of %d ended", j.Attempt, j.MaxAttempts)
 		p.Attempt = j.Attempt
-		return failed(p)
+		return failed(j, p)
 	}
 	return queuedAgain(j, j.Attempt+1, job.ReasonLeaseLost, time.Time{})
 }

@@ -1,34 +1,71 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
-// marks are what the store should have, noted beside the log: a store that was cut at
-// its front or its end looks like one that never had more.
+// marks are what the store should have, noted beside the log and the archive: a store
+// that was cut at its front or its end, or that lost a block of finished jobs, looks
+// like one that never had more.
 type marks struct {
-	Purged uint64 `json:"purged"` // up to here the log may have been purged
-	Head   uint64 `json:"head"`   // so far it had come
+	Purged uint64  `json:"purged"` // up to here the log may have been purged
+	Head   uint64  `json:"head"`   // so far it had come
+	Ended  uint64  `json:"ended"`  // so far the archive had come
+	Kept   keeping `json:"kept"`   // what the archive had up to there
+}
+
+// keeping counts the finished jobs that expire within each hour, by its number since
+// 1970. Those of an hour that has not begun are all there.
+type keeping map[int64]int
+
+func hourOf(t time.Time) int64 { return t.Unix() / 3600 }
+
+func (k keeping) add(j *job.Job) { k[hourOf(j.ExpiresAt)]++ }
+
+// forget drops the hours that have begun.
+func (k keeping) forget(now time.Time) {
+	maps.DeleteFunc(k, func(hour int64, _ int) bool { return hour <= hourOf(now) })
+}
+
+// missing returns how many k has not of those that were noted.
+func (k keeping) missing(noted keeping) (n int) {
+	for hour, want := range noted {
+		n += max(0, want-k[hour])
+	}
+	return n
+}
+
+// archived counts a job that the archive has. b.mu is held, or nobody else is there yet.
+func (b *Broker) archived(j *job.Job, place uint64) {
+	b.ended = max(b.ended, place)
+	b.kept.add(j)
 }
 
 // marksSetting is where they are kept.
 const marksSetting = "marks"
 
-// saveMarks notes how far the log has come, and that it may be purged up to a position.
+// saveMarks notes how far the log and the archive have come, and that the log may be
+// purged up to a position.
 func (b *Broker) saveMarks(purged uint64) error {
 	b.mu.Lock()
-	m := marks{Purged: purged, Head: b.head}
-	same := m == b.marked
+	b.kept.forget(time.Now())
+	m := mustJSON(marks{Purged: purged, Head: b.head, Ended: b.ended, Kept: b.kept})
+	same := bytes.Equal(m, b.marked)
 	b.mu.Unlock()
 	if same {
 		return nil
 	}
-	if err := b.store.set(b.ctx, marksSetting, mustJSON(m), false); err != nil {
+	if err := b.store.set(b.ctx, marksSetting, m, false); err != nil {
 		return err
 	}
 	b.mu.Lock()
@@ -37,31 +74,49 @@ func (b *Broker) saveMarks(purged uint64) error {
 	return nil
 }
 
-// checkMarks reports what of the log is missing, which begins at first and ends at
-// last.
-func (b *Broker) checkMarks(ctx context.Context, first, last uint64) error {
-	v, err := b.store.setting(ctx, marksSetting)
-	if errors.Is(err, errNone) {
+// loadMarks reads the marks; those of a new store are zero.
+func (b *Broker) loadMarks(ctx context.Context) (m marks, err error) {
+	b.marked, err = b.store.setting(ctx, marksSetting)
+	switch {
+	case errors.Is(err, errNone):
+		return marks{}, nil
+	case err != nil:
+		return marks{}, err
+	}
+	if err := json.Unmarshal(b.marked, &m); err != nil {
+		return marks{}, fmt.Errorf("setting %s: %w", marksSetting, err)
+	}
+	m.Kept.forget(time.Now())
+	return m, nil
+}
+
+// checkLog reports what of the log is missing, which begins at first and ends at last.
+func (b *Broker) checkLog(m marks, first, last uint64) {
+	if b.marked == nil {
 		if b.fresh && last > 0 {
 			b.found("the store has lost its settings", zap.Uint64("log ends at", last))
 		}
-		return nil // the store is new
+		return // the store is new
 	}
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(v, &b.marked); err != nil {
-		return fmt.Errorf("setting %s: %w", marksSetting, err)
-	}
-	b.purged.Store(b.marked.Purged)
-	if first > b.marked.Purged+1 {
+	b.purged.Store(m.Purged)
+	if first > m.Purged+1 {
 		b.cut = true
-		b.found("the store has lost the beginning of its log", zap.Uint64("from", b.marked.Purged+1), zap.Uint64("to", first-1))
+		b.found("the store has lost the beginning of its log", zap.Uint64("from", m.Purged+1), zap.Uint64("to", first-1))
 	}
-	if last < b.marked.Head {
-		b.found("the store has lost the end of its log", zap.Uint64("from", last+1), zap.Uint64("to", b.marked.Head))
+	if last < m.Head {
+		b.found("the store has lost the end of its log", zap.Uint64("from", last+1), zap.Uint64("to", m.Head))
 	}
-	return nil
+}
+
+// checkArchive reports what of the archive is missing, which ends at ended and has
+// kept, and damaged entries besides.
+func (b *Broker) checkArchive(m marks, ended uint64, kept keeping, damaged int) {
+	if ended < m.Ended {
+		b.found("the store has lost the end of its archive", zap.Uint64("from", ended+1), zap.Uint64("to", m.Ended))
+	}
+	if n := kept.missing(m.Kept) - damaged; n > 0 {
+		b.found("the store has lost finished jobs", zap.Int("jobs", n))
+	}
 }
 
 // found reports damage. Nobody else is there yet.

@@ -17,6 +17,7 @@ type memory struct {
 	log      []stored          // in order of position, purged at the front
 	tails    map[string]uint64 // last position of each subject
 	archive  map[string]entryTTL
+	keys     map[string]entryTTL
 	settings map[string][]byte
 	verdicts []func() // to be told, in order
 	closed   bool
@@ -32,7 +33,7 @@ type entryTTL struct {
 
 func newMemory() *memory {
 	m := &memory{
-		tails: map[string]uint64{}, archive: map[string]entryTTL{}, settings: map[string][]byte{},
+		tails: map[string]uint64{}, archive: map[string]entryTTL{}, keys: map[string]entryTTL{}, settings: map[string][]byte{},
 		ended: make(chan struct{}),
 	}
 	m.told = sync.NewCond(&m.mu)
@@ -151,7 +152,7 @@ func (m *memory) purge(_ context.Context, below uint64) error {
 func (m *memory) put(_ context.Context, name string, data []byte, ttl time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.forget()
+	forget(m.archive)
 	e := entryTTL{data: data}
 	if ttl > 0 {
 		e.end = time.Now().Add(ttl)
@@ -169,14 +170,14 @@ func (m *memory) place(ctx context.Context, name string, data []byte, ttl time.D
 func (m *memory) placed(context.Context, string, uint64) ([]byte, error) { return nil, errNone }
 
 // forget drops a few entries whose time is over, so that they do not pile up.
-func (m *memory) forget() {
+func forget(entries map[string]entryTTL) {
 	tried := 0
-	for name, e := range m.archive {
+	for name, e := range entries {
 		if tried++; tried > 4 {
 			return
 		}
 		if e.over() {
-			delete(m.archive, name)
+			delete(entries, name)
 		}
 	}
 }
@@ -191,7 +192,7 @@ func (m *memory) archived(_ context.Context, name string) ([]byte, error) {
 	return e.data, nil
 }
 
-func (m *memory) scanArchive(_ context.Context, each func(stored)) error {
+func (m *memory) scanArchive(_ context.Context, each func(stored)) (uint64, error) {
 	m.mu.Lock()
 	var heads []stored
 	for name, e := range m.archive {
@@ -203,7 +204,7 @@ func (m *memory) scanArchive(_ context.Context, each func(stored)) error {
 	for _, h := range heads {
 		each(h)
 	}
-	return nil
+	return 0, nil
 }
 
 func (m *memory) remove(_ context.Context, prefix string) error {
@@ -227,6 +228,34 @@ func (m *memory) parts(context.Context) (names []string, err error) {
 	return names, nil
 }
 
+func (m *memory) key(_ context.Context, name string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.keys[name]
+	if !ok || e.over() {
+		return nil, errNone
+	}
+	return e.data, nil
+}
+
+func (m *memory) setKey(_ context.Context, name string, data []byte, ttl time.Duration, fresh bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e, ok := m.keys[name]; ok && fresh && !e.over() {
+		return errRefused
+	}
+	forget(m.keys)
+	m.keys[name] = entryTTL{data, time.Now().Add(ttl)}
+	return nil
+}
+
+func (m *memory) dropKey(_ context.Context, name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.keys, name)
+	return nil
+}
+
 func (m *memory) setting(_ context.Context, key string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -248,6 +277,10 @@ func (m *memory) set(_ context.Context, key string, value []byte, create bool) e
 }
 
 func (m *memory) usage(context.Context) (used, limit int64, err error) { return 0, 0, nil }
+
+func (m *memory) damage() int { return 0 }
+
+func (m *memory) sync(context.Context) error { return nil }
 
 func (m *memory) heal(context.Context) error { return nil }
 

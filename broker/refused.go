@@ -14,6 +14,12 @@ import (
 // All else is folded, and the proposals are asked again. Nothing there means that
 // the job was erased.
 func (b *Broker) readOn(e *entry, bt *batch) {
+	if err := b.store.sync(b.ctx); err != nil { // it is told as stored, or shown, below
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.settle(e, bt, 0, err)
+		return
+	}
 	found := false
 	for position := e.tail + 1; ; position++ { // nobody else moves the tail while bt is in flight
 		s, err := b.nextRetrying(e.subject, position)

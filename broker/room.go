@@ -105,8 +105,8 @@ func (b *Broker) measure() {
 		b.measureOnce()
 		if err := b.store.heal(b.ctx); err != nil && b.sound.Err() == nil {
 			b.log.Error("the store is sick", zap.Error(err))
-			if errors.Is(err, errLost) {
-				b.spoil()
+			if errors.Is(err, errSpoiled) {
+				b.spoil(err)
 			}
 		}
 		if full := !b.room.has(0, submitShare); full != was {

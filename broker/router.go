@@ -27,13 +27,13 @@ func (b *Broker) Work(ctx context.Context, finish time.Duration, handler Handler
 	defer cancel(nil)
 	defer context.AfterFunc(b.sound, func() {
 		if b.ctx.Err() == nil {
-			cancel(errLost)
+			cancel(context.Cause(b.sound))
 		}
 	})()
 	if err := b.work(ctx, finish, handler); err != nil {
 		return err
 	}
-	if cause := context.Cause(ctx); errors.Is(cause, errLost) {
+	if cause := context.Cause(ctx); errors.Is(cause, errSpoiled) {
 		return cause
 	}
 	return nil

@@ -27,6 +27,9 @@ type store interface {
 	// scan calls each with every message of the log, in order, and returns the
 	// position that the log begins at, and that of the last one ever stored.
 	scan(ctx context.Context, each func(stored)) (first, last uint64, err error)
+	// sync returns once what was stored before, however, outlives whatever this store
+	// promises to outlive; publish does so by itself.
+	sync(ctx context.Context) error
 	// purge removes all messages below position.
 	purge(ctx context.Context, below uint64) error
 
@@ -43,10 +46,17 @@ type store interface {
 	// remove removes what the archive has under all names that are prefix and one
 	// token more.
 	remove(ctx context.Context, prefix string) error
-	// scanArchive calls each with all entries whose name has no dot.
-	scanArchive(ctx context.Context, each func(stored)) error
+	// scanArchive calls each with all entries whose name has no dot, and returns the place
+	// of the last entry ever put; 0: places are not counted.
+	scanArchive(ctx context.Context, each func(stored)) (last uint64, err error)
 	// parts returns the names that have one dot.
 	parts(ctx context.Context) (names []string, err error)
+
+	// key returns what setKey keeps of an idempotency key; errNone.
+	key(ctx context.Context, name string) ([]byte, error)
+	// setKey keeps data of a key for ttl; fresh fails with errRefused if there is any.
+	setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error
+	dropKey(ctx context.Context, name string) error
 
 	// setting returns a small value that outlives the process; errNone.
 	setting(ctx context.Context, key string) ([]byte, error)
@@ -56,6 +66,9 @@ type store interface {
 	// usage returns the bytes it keeps and how many it may; limit 0: as many as it
 	// gets.
 	usage(ctx context.Context) (used, limit int64, err error)
+
+	// damage returns how much was found damaged, and reported, when it was opened.
+	damage() int
 
 	// heal mends what ails the store, if it knows how to.
 	heal(ctx context.Context) error

@@ -21,23 +21,33 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 // has become of it since. A job that is in the log already is returned as it stands: the
 // same id is never two jobs there. Of one that is in the archive the log knows nothing.
 func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
+	if err := b.admit(r); err != nil {
+		return job.Job{}, err
+	}
+	j, _, err := b.enter(ctx, id, r)
+	return j, err
+}
+
+// admit finds out whether there is room for r, and makes it in the queue.
+func (b *Broker) admit(r *job.Request) error {
 	if b.isClosing() {
-		return job.Job{}, job.ErrDraining
+		return job.ErrDraining
 	}
 	if err := b.room.forSubmit(int64(len(r.Input))); err != nil {
-		return job.Job{}, err
+		return err
 	}
 	if b.behind() {
-		return job.Job{}, unavailable(errors.New("too many jobs that are over wait for the archive"))
+		return unavailable(errors.New("too many jobs that are over wait for the archive"))
 	}
-	k := b.kind(r.Kind)
-	if int64(len(r.Input)) > k.MaxInput {
-		return job.Job{}, job.Problemf("too-large", "the input of kind %s is at most %d bytes", k.Name, k.MaxInput)
+	if k := b.kind(r.Kind); int64(len(r.Input)) > k.MaxInput {
+		return job.Problemf("too-large", "the input of kind %s is at most %d bytes", k.Name, k.MaxInput)
 	}
-	if err := b.queue.Admit(r.Kind); err != nil {
-		return job.Job{}, err
-	}
-	q := complete(r, k)
+	return b.queue.Admit(r.Kind)
+}
+
+// enter stores what was admitted; existed says that there was a job of this id.
+func (b *Broker) enter(ctx context.Context, id job.ID, r *job.Request) (j job.Job, existed bool, err error) {
+	q := complete(r, b.kind(r.Kind))
 	w := &write{attachment: r.Input, dropped: func() { b.queue.Dismiss(r.Kind) }, propose: func(j *job.Job) ([]job.Record, bool) {
 		return []job.Record{submitted(q)}, !j.Exists()
 	}}
@@ -45,18 +55,19 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	e := b.entry(r.Kind, id, r.Owner)
 	b.enqueue(e, w)
 	b.mu.Unlock()
-	late := time.NewTimer(storeTime) // a context of its own would cost as much as all the rest here
+	late := time.NewTimer(storeTime) // a context of its own would be five allocations more
 	defer late.Stop()
-	err := b.await(ctx, e, w, late.C)
+	err = b.await(ctx, e, w, late.C)
 	switch {
 	case err == nil:
-		return *w.after, nil
+		return *w.after, false, nil
 	case errors.Is(err, job.ErrLeaseLost): // it exists
 		ctx, cancel := bounded(ctx)
 		defer cancel()
-		return b.Job(ctx, id)
+		j, err = b.Job(ctx, id)
+		return j, true, err
 	}
-	return job.Job{}, err
+	return job.Job{}, false, err
 }
 
 // complete returns r with the kind's rules in place of what it leaves open.
@@ -115,6 +126,28 @@ func (b *Broker) Cancel(ctx context.Context, id job.ID, by, reason string) (job.
 		}
 	}
 	return b.Job(ctx, id)
+}
+
+// Expire ends a job that waits and is overdue (job.Overdue). One that is neither is left
+// as it is.
+func (b *Broker) Expire(ctx context.Context, id job.ID) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	e := b.live(id)
+	if e == nil {
+		return nil
+	}
+	err := b.append(ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
+		p := j.Overdue(time.Now())
+		if p == nil {
+			return nil, false
+		}
+		return []job.Record{failed(j, p)}, true
+	}})
+	if errors.Is(err, job.ErrLeaseLost) {
+		return nil
+	}
+	return err
 }
 
 // live returns the entry of a job that is in the log; nil if there is none.

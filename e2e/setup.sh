@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests drive, where it is missing: Debian's
-# Chromium, nginx and curl, and the npm clients of package-lock.json.
+# Chromium, nginx, curl and strace, and the npm clients of package-lock.json.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 installed() { dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
 missing=()
-for package in chromium fonts-dejavu-core nginx curl; do
+for package in chromium fonts-dejavu-core nginx curl strace; do
   installed "$package" || missing+=("$package")
 done
 if ((${#missing[@]})); then

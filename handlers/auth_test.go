@@ -160,7 +160,7 @@ func TestAccessLog(t *testing.T) {
 		a := s.get(pathOf(id, "?x=1"), "X-Forwarded-For", "203.0.113.7", "X-Real-IP", "203.0.113.7", "Forwarded", "for=203.0.113.7", "Prefer", "wait=2")
 		f := s.logs.FilterMessage("request").All()[0].ContextMap()
 		require.Equal(t, map[string]any{
-			"method": "GET", "route": "/v1/jobs/:id", "status": int64(http.StatusOK), "duration": 2 * time.Second, "bytes": int64(len(a.body)), "remote": "",
+			"method": "GET", "route": "/v1/jobs/:id", "status": int64(http.StatusOK), "duration_ms": 2000.0, "bytes": int64(len(a.body)), "remote": "",
 		}, f)
 		s.get("/v1/nothing/here")
 		f = s.logs.FilterMessage("request").All()[1].ContextMap()

@@ -3,7 +3,6 @@ package handlers
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"os"
 	"strings"
@@ -101,15 +100,9 @@ func tooLarge(limit int64) *job.Problem {
 	return job.Problemf("too-large", "At most %d bytes are accepted.", limit)
 }
 
-// isJSON reports whether the media type is JSON, or a format on top of it.
-func isJSON(contentType string) bool {
-	t, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (t == jsonType || strings.HasSuffix(t, "+json"))
-}
-
 // needJSON fails unless the request's body says it is JSON. A web form cannot.
 func needJSON(c *gin.Context) error {
-	if isJSON(c.GetHeader("Content-Type")) {
+	if job.IsJSON(c.GetHeader("Content-Type")) {
 		return nil
 	}
 	c.Header("Accept", jsonType)

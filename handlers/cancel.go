@@ -35,16 +35,14 @@ func (a *API) cancel(c *gin.Context) error {
 	return a.sendJob(c, http.StatusAccepted, &j, "")
 }
 
-// cancelReason reads the body, which may be left out.
+// cancelReason reads the body, which may be left out, or be empty: who sends it in
+// chunks learns only at its end that nothing was in it.
 func cancelReason(c *gin.Context) (string, error) {
-	if c.Request.ContentLength == 0 {
-		return "", nil
-	}
-	if err := needJSON(c); err != nil {
-		return "", err
-	}
 	doc, err := body(c, maxCancelBody)
 	if err != nil || len(doc) == 0 {
+		return "", err
+	}
+	if err := needJSON(c); err != nil {
 		return "", err
 	}
 	if err := checkJSON(doc); err != nil {

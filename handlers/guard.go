@@ -98,7 +98,7 @@ func hostname(host string) string {
 // What a page of a listed origin may send and see.
 const (
 	corsMethods = "GET, HEAD, POST"
-	corsHeaders = "Last-Event-ID, Idempotency-Key, Prefer, Authorization, Content-Type, If-None-Match, If-Range, Range"
+	corsHeaders = "Last-Event-ID, Idempotency-Key, Prefer, Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range"
 	corsExposed = "Location, Link, Retry-After, ETag, Content-Range, WWW-Authenticate, RateLimit, RateLimit-Policy, Preference-Applied, Millstream-Token"
 	corsMaxAge  = "600" // seconds; browsers cap it near there
 )

@@ -26,12 +26,17 @@ func (a *API) job(c *gin.Context) error {
 	}
 	p, known := preferencesOf(c.Request.Header), listOf(c.Request.Header, "If-None-Match")
 	body, err := encode(a.represent(&j))
-	if err == nil && p.waits && (known == "" || matches(known, etag(body))) {
-		j, p.waits = a.awaitChange(c, j, p.wait)
-		body, err = encode(a.represent(&j))
-	}
 	if err != nil {
 		return err
+	}
+	if want := listOf(c.Request.Header, "If-Match"); want != "" && !hasTag(want, etag(body)) {
+		return job.Problemf("precondition-failed", "The job is not, or no longer, as the If-Match header names it.")
+	}
+	if p.waits && (known == "" || matches(known, etag(body))) {
+		j, p.waits = a.awaitChange(c, j, p.wait)
+		if body, err = encode(a.represent(&j)); err != nil {
+			return err
+		}
 	}
 	p.applied(c, true)
 	private(c)
@@ -43,17 +48,19 @@ func (a *API) job(c *gin.Context) error {
 	return send(c, http.StatusOK, jsonType, body)
 }
 
-// matches reports whether a list of entity tags has the tag, by weak comparison
-// (RFC 9110 13.1.2).
-func matches(list, tag string) bool {
+// hasTag reports whether a list of entity tags has the tag, by strong comparison (RFC
+// 9110 13.1.1), as it is asked for by If-Match.
+func hasTag(list, tag string) bool {
 	for t := range strings.SplitSeq(list, ",") {
-		t = strings.TrimSpace(t)
-		if t == "*" || strings.TrimPrefix(t, "W/") == tag {
+		if t = strings.TrimSpace(t); t == "*" || t == tag {
 			return true
 		}
 	}
 	return false
 }
+
+// matches does so by weak comparison, for If-None-Match.
+func matches(list, tag string) bool { return hasTag(list, tag) || hasTag(list, "W/"+tag) }
 
 // lookup returns the job that the request names, if it may read it. What cannot
 // be an id goes no further.

@@ -63,7 +63,19 @@ func TestConditional(t *testing.T) {
 		for _, list := range []string{"", `"x"`, strings.Trim(tag, `"`), `w/` + tag} {
 			require.Equal(t, 200, s.get(pathOf(id, ""), "If-None-Match", list).StatusCode, list)
 		}
+		for _, list := range []string{tag, `"x", ` + tag, "*", ""} {
+			require.Equal(t, 200, s.get(pathOf(id, ""), "If-Match", list).StatusCode, list)
+		}
+		require.Equal(t, 304, s.get(pathOf(id, ""), "If-Match", tag, "If-None-Match", tag).StatusCode)
+		for _, list := range []string{`"x"`, "W/" + tag, strings.Trim(tag, `"`)} {
+			begin := time.Now()
+			a := s.get(pathOf(id, ""), "If-Match", list, "Prefer", "wait=20")
+			s.problem(a, 412, "precondition-failed")
+			require.Empty(t, a.Header.Get("ETag"))
+			require.Zero(t, time.Since(begin), "there is nothing to wait for")
+		}
 		s.progress(id, 1)
+		s.problem(s.get(pathOf(id, ""), "If-Match", tag, "If-None-Match", tag), 412, "precondition-failed")
 		changed := s.get(pathOf(id, ""), "If-None-Match", tag)
 		require.Equal(t, 200, changed.StatusCode)
 		require.NotEqual(t, tag, changed.Header.Get("ETag"))
@@ -214,6 +226,9 @@ func TestCancel(t *testing.T) {
 		require.Contains(t, a.body, `"cancel_requested_at":"2000`)
 		require.Equal(t, "", s.why)
 		require.Equal(t, 202, s.post(pathOf(running, "/cancel"), `{}`).StatusCode, "again")
+		require.Equal(t, 202, s.send(s.chunked("POST", pathOf(running, "/cancel"), "")).StatusCode, "a body of no chunks is none")
+		require.Equal(t, 202, s.post(pathOf(running, "/cancel"), `{"reason":"half of \ud800 a rune"}`).StatusCode)
+		require.Equal(t, "half of \uFFFD a rune", s.why, "what is stored is text")
 
 		s.succeed(running, "1")
 		s.forget()
@@ -239,6 +254,7 @@ func TestCancelRefused(t *testing.T) {
 		}
 		s.problem(s.post(pathOf(id, "/cancel"), `{`), 400, "invalid-request")
 		s.problem(s.do("POST", pathOf(id, "/cancel"), `{}`, "Content-Type", "text/plain"), 415, "unsupported-type")
+		s.problem(s.send(s.chunked("POST", pathOf(id, "/cancel"), `{}`)), 415, "unsupported-type")
 		s.problem(s.post(pathOf(id, "/cancel"), strings.Repeat(" ", maxCancelBody+1)), 413, "too-large")
 		require.NotContains(t, s.called(), "Cancel")
 

@@ -60,7 +60,7 @@ func TestMisfits(t *testing.T) {
 		require.Contains(t, at, "/input/a~1b/1")
 		require.Contains(t, at, "/input/a~1b/3")
 		p = s.problem(s.post("/v1/kinds/list/jobs", `{"a/b":[`+strings.Repeat(`"x",`, 100)+`1]}`), 422, "invalid-input")
-		require.Len(t, p.Errors, maxFieldErrors)
+		require.Len(t, p.Errors, 32)
 	}, func(a *API) {
 		a.Kinds = map[string]job.Kind{"list": {Name: "list", Input: []byte(`{"properties":{"a/b":{"items":{"type":"integer"}}}}`)}}
 	})

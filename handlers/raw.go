@@ -1,9 +1,6 @@
 package handlers
 
 import (
-	"mime"
-	"strings"
-
 	"github.com/gin-gonic/gin"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -12,9 +9,6 @@ import (
 // raw answers POST /v1/kinds/{kind}/jobs: the body is the input, of any type that
 // the kind takes, and the options are in the query or in headers.
 func (a *API) raw(c *gin.Context) error {
-	if err := refuseKey(c); err != nil {
-		return err
-	}
 	k, err := a.kindNamed(c.Param("kind"))
 	if err != nil {
 		return err
@@ -23,7 +17,11 @@ func (a *API) raw(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := rawRequest(c, k)
+	o, err := rawOptions(c)
+	if err != nil {
+		return err
+	}
+	r, err := o.request(k)
 	if err != nil {
 		return err
 	}
@@ -31,46 +29,40 @@ func (a *API) raw(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if isJSON(inputType) {
+	if job.IsJSON(inputType) {
 		if err := checkJSON(input); err != nil {
 			return err
 		}
 	}
 	r.Input, r.InputType = input, inputType
-	return a.store(c, k, r, "")
+	return a.store(c, k, o, r, "")
 }
 
-const (
-	unknownType  = "application/octet-stream"
-	maxMediaType = 255 // bytes: RFC 6838 4.2, with some parameters
-)
+const unknownType = "application/octet-stream"
 
 // inputTypeOf returns the media type of the body. A schema can only check JSON.
 func inputTypeOf(c *gin.Context, k *kind) (string, error) {
 	t := c.GetHeader("Content-Type")
-	name, _, err := mime.ParseMediaType(t)
 	switch {
-	case len(t) > maxMediaType:
-		return "", job.Problemf("unsupported-type", "Content-Type may have %d bytes.", maxMediaType)
+	case t != "" && !job.ValidMediaType(t):
+		return "", job.Problemf("unsupported-type", "Content-Type is not a media type of at most %d bytes.", job.MaxMediaType)
 	case k.input != nil:
 		return t, needJSON(c)
 	case t == "":
 		return unknownType, nil
-	case err != nil, !strings.Contains(name, "/"):
-		return "", job.Problemf("unsupported-type", "Content-Type is not a media type.")
 	}
 	return t, nil
 }
 
-// rawRequest returns the request that the headers and the query ask for. The query
-// wins: whoever wrote the address saw it last.
-func rawRequest(c *gin.Context, k *kind) (*job.Request, error) {
-	var o options
+// rawOptions returns what the headers and the query ask for. The query wins: whoever
+// wrote the address saw it last.
+func rawOptions(c *gin.Context) (*options, error) {
+	o := new(options)
 	if err := o.setHeader(c.Request.Header); err != nil {
 		return nil, err
 	}
 	if err := o.setQuery(queryOf(c.Request)); err != nil {
 		return nil, err
 	}
-	return o.request(k)
+	return o, nil
 }

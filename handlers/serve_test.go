@@ -140,6 +140,14 @@ func (s *service) request(method, path, body string, headers ...string) *http.Re
 	return r
 }
 
+// chunked returns a request whose body does not tell its length beforehand.
+func (s *service) chunked(method, path, body string, headers ...string) *http.Request {
+	s.t.Helper()
+	r := s.request(method, path, "", headers...)
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), -1
+	return r
+}
+
 // answer is an answer that was read to its end.
 type answer struct {
 	*http.Response

@@ -30,6 +30,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 	}{
 		{"a submitted job is there at once", testSubmit},
 		{"one id is one job", testSameID},
+		{"one idempotency key is one job", testOnce},
+		{"an idempotency key outlives its job", testOnceExpired},
 		{"hostile kinds never reach the store", testHostile},
 		{"events are dense, in order, and end once", testLife},
 		{"many writers of one job leave no hole", testJoining},

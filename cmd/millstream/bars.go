@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"sync"
 
@@ -28,8 +29,9 @@ type bars struct {
 type bar struct {
 	*mpb.Bar
 
-	mu   sync.Mutex // protects text
-	text string
+	mu   sync.Mutex // protects the fields below
+	text string     // how far the job is
+	away string     // why that is not known; empty: it is
 }
 
 // newBars opens bars at the bottom of a terminal; named ones say whose they are.
@@ -61,7 +63,14 @@ func (s *bars) add(id job.ID) *bar {
 func (b *bar) label() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.text
+	return cmp.Or(b.away, b.text)
+}
+
+// lose says why there is no news; nothing: there is again, and the last one holds.
+func (b *bar) lose(why string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.away = why
 }
 
 func (b *bar) say(text string) {
@@ -94,7 +103,8 @@ func (s *bars) show(e *client.Event) error {
 	return nil
 }
 
-func (s *bars) lost(id job.ID, text string) { s.add(id).say(text) }
+func (s *bars) lost(id job.ID, text string) { s.add(id).lose(text) }
+func (s *bars) found(id job.ID)             { s.add(id).lose("") }
 
 // filled returns how much of a bar is full; nothing if the total is not known.
 func filled(p client.Progress) int64 {

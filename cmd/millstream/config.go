@@ -60,7 +60,7 @@ func (s *settings) redacted() *settings {
 	}
 	servers := strings.Split(s.NATS, ",")
 	for i, server := range servers {
-		if u, err := url.Parse(server); err == nil && u.User != nil {
+		if u := natsServer(server); u != nil && u.User != nil {
 			u.User = url.User(hidden)
 			servers[i] = u.String()
 		}

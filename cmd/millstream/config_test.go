@@ -20,12 +20,12 @@ import (
 	"github.com/millstream/millstream/pkg/worker"
 )
 
-// full has every key there is, none with its default.
+// full has every key there is, none with its default, but for two: key_file stands in the
+// place of key, and nats goes with no durability but the default.
 const full = `listen: 0.0.0.0:9000
 hosts: [jobs.example, jobs]
 data: /srv/data
-nats: nats://a:4222
-key: unused
+durability: power-safe
 key_file: the.key
 max_store: 20GiB
 tape_memory: 1MiB
@@ -107,7 +107,7 @@ func TestConfig_full(t *testing.T) {
 	got, err := s.config(log)
 	require.NoError(t, err)
 	require.Equal(t, millstream.Config{
-		Listen: "0.0.0.0:9000", Hosts: []string{"jobs.example", "jobs"}, Data: "/srv/data", NATS: "nats://a:4222", AdminKey: "secret", MaxStore: 20 << 30,
+		Listen: "0.0.0.0:9000", Hosts: []string{"jobs.example", "jobs"}, Data: "/srv/data", PowerSafe: true, AdminKey: "secret", MaxStore: 20 << 30,
 		TapeMemory: 1 << 20, Heartbeat: 5 * time.Second, Drain: 90 * time.Second, Origins: []string{"https://app.example"}, Log: log,
 		Limits: millstream.Limits{Body: 2 << 20, EventsPerJob: 500, BytesPerJob: 1e9, ProgressRate: 2.5, Streams: 77},
 	}, got)
@@ -152,8 +152,9 @@ func TestConfig_fullIsFull(t *testing.T) {
 
 	got, _ := maps.Flatten(treeOf(s), nil, "/")
 	unset, _ := maps.Flatten(treeOf(plain), nil, "/")
+	delete(unset, "key")
 	for key := range unset {
-		if !strings.HasPrefix(key, "kinds/wordcount/") || strings.HasPrefix(key, "kinds/wordcount/exec/") {
+		if key != "nats" && !strings.HasPrefix(key, "kinds/wordcount/") || strings.HasPrefix(key, "kinds/wordcount/exec/") {
 			value, isLeaf := got[key]
 			require.False(t, isLeaf && reflect.DeepEqual(value, unset[key]), key)
 		}
@@ -200,7 +201,9 @@ func TestConfig_everyScalarHasItsThreeNames(t *testing.T) {
 	delete(tree, "kinds")
 	values := map[string]string{}
 	for key := range tree {
-		values[key] = map[string]string{"listen": ":1", "log.level": "debug", "log.format": "json", "cors.origins": "http://a"}[key]
+		values[key] = map[string]string{
+			"listen": ":1", "log.level": "debug", "log.format": "json", "cors.origins": "http://a", "nats": "a:4222", "durability": powerSafe,
+		}[key]
 		if values[key] == "" {
 			values[key] = "7"
 		}
@@ -241,36 +244,39 @@ func TestConfig_kindFlagOverEmptyKinds(t *testing.T) {
 
 func TestConfig_refuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"lisen: x":             "unknown key lisen",
-		"Listen: x":            "unknown key Listen",
-		"limits: {streamz: 1}": "unknown key limits.streamz",
-		"kinds: {a: {exec: {cmd: [x], command: [x]}}}": "unknown key kinds.a.exec.cmd",
-		"kinds: {a: {http: {url: http://x, urll: y}}}": "unknown key kinds.a.http.urll",
-		"kinds: {a: {exec: {command: x}, backof: {}}}": "unknown key kinds.a.backof",
-		"listen: [":                          "yaml",
-		"listen: 8080":                       "listen: 8080 is not a text: put it in quotes",
-		"listen: localhost":                  "listen: \"localhost\" is not an address",
-		"data: ''":                           "data: names no directory",
-		"heartbeat: 15":                      `heartbeat: "15" is not a duration`,
-		"heartbeat: soon":                    `heartbeat: "soon" is not a duration`,
-		"heartbeat: 0s":                      "heartbeat: must be more than 0",
-		"drain: -1s":                         "drain: must be more than 0",
-		"max_store: much":                    `max_store: "much" is not a size`,
-		"max_store: 0":                       "max_store: must be more than 0",
-		"tape_memory: true":                  "tape_memory: true is not what belongs here",
-		"limits: {body: -1}":                 "limits.body: must be more than 0",
-		"limits: {events_per_job: 1.5}":      `limits.events_per_job: "1.5" is not a whole number`,
-		"limits: {progress_rate: .inf}":      "limits.progress_rate",
-		"limits: {progress_rate: 0}":         "limits.progress_rate: must be more than 0",
-		"limits: 5":                          "limits: expected a map",
-		"hosts: {a: b}":                      "hosts",
-		"cors: {origins: [app.example]}":     `cors.origins: "app.example" is not an origin`,
-		"cors: {origins: ['https://a/']}":    "is not an origin",
-		"log: {level: loud}":                 `log.level: "loud" is none of`,
-		"log: {format: xml}":                 `log.format: "xml" is none of`,
-		"kinds: {a.b: {exec: {command: x}}}": "kinds.a.b: cannot name a kind",
-		"kinds: {a: }":                       "kinds.a: needs one of exec and http",
-		"kinds: {a: {}}":                     "kinds.a: needs one of exec and http",
+		"lisen: x":             "lisen: there is no such key",
+		"Listen: x":            "Listen: there is no such key",
+		"limits: {streamz: 1}": "limits.streamz: there is no such key",
+		"kinds: {a: {exec: {cmd: [x], command: [x]}}}": "kinds.a.exec.cmd: there is no such key",
+		"kinds: {a: {http: {url: http://x, urll: y}}}": "kinds.a.http.urll: there is no such key",
+		"kinds: {a: {exec: {command: x}, backof: {}}}": "kinds.a.backof: there is no such key",
+		"listen: [":         "yaml",
+		"listen: 8080":      "listen: 8080 is not a text: put it in quotes",
+		"listen: localhost": "listen: \"localhost\" is not an address",
+		"data: ''":          "data: names no directory",
+		"heartbeat: 15":     `heartbeat: "15" is not a duration`,
+		"heartbeat: soon":   `heartbeat: "soon" is not a duration`,
+		"heartbeat: 0s":     "heartbeat: must be more than 0",
+		"drain: -1s":        "drain: must be more than 0",
+		"max_store: much":   `max_store: "much" is not a size`,
+		"durability: none":  `durability: "none" is none of kill-safe, power-safe`,
+		"{durability: power-safe, nats: 'nats://a'}":                "durability: power-safe is for the embedded store",
+		"{durability: power-safe, data: memory}":                    "durability: power-safe, and data in memory",
+		"max_store: 0":                                              "max_store: must be more than 0",
+		"tape_memory: true":                                         "tape_memory: true is not what belongs here",
+		"limits: {body: -1}":                                        "limits.body: must be more than 0",
+		"limits: {events_per_job: 1.5}":                             `limits.events_per_job: "1.5" is not a whole number`,
+		"limits: {progress_rate: .inf}":                             "limits.progress_rate",
+		"limits: {progress_rate: 0}":                                "limits.progress_rate: must be more than 0",
+		"limits: 5":                                                 "limits: expected a map",
+		"hosts: {a: b}":                                             "hosts",
+		"cors: {origins: [app.example]}":                            `cors.origins: "app.example" is not an origin`,
+		"cors: {origins: ['https://a/']}":                           "is not an origin",
+		"log: {level: loud}":                                        `log.level: "loud" is none of`,
+		"log: {format: xml}":                                        `log.format: "xml" is none of`,
+		"kinds: {a.b: {exec: {command: x}}}":                        "kinds.a.b: cannot name a kind",
+		"kinds: {a: }":                                              "kinds.a: needs one of exec and http",
+		"kinds: {a: {}}":                                            "kinds.a: needs one of exec and http",
 		"kinds: {a: {exec: {command: x}, http: {url: http://x}}}":   "kinds.a: needs one of",
 		"kinds: {a: {exec: {}}}":                                    "kinds.a.exec.command: names no program",
 		"kinds: {a: {exec: {command: [sleep, 5]}}}":                 "kinds.a.exec.command.1: 5 is not a text",
@@ -330,6 +336,15 @@ func TestConfig_tellsAllMistakes(t *testing.T) {
 	_, err := loadFrom(t, "heartbeat: x\ndrain: y\n", nil)
 	require.ErrorContains(t, err, "heartbeat")
 	require.ErrorContains(t, err, "drain")
+	_, err = loadFrom(t, "heartbeat: x\ndrain: 0s\nlisten: here\ndat: x\nkinds: {a: {exec: {command: x}, timeout: soon}, b: {exec: {command: x}, queue: 0}, c: {exce: {command: x}}}\n", nil)
+	require.EqualError(t, err, `the configuration is wrong:
+  heartbeat: "x" is not a duration: write it as 15s, 10m or 1h30m
+  kinds.a.timeout: "soon" is not a duration: write it as 15s, 10m or 1h30m
+  dat: there is no such key
+  kinds.c.exce: there is no such key
+  listen: "here" is not an address: write it as 127.0.0.1:8080 or :8080
+  drain: must be more than 0
+  kinds.b.queue: must be more than 0`, "those of values that could not be read, and of others that cannot be, but no two of one cause")
 	_, err = loadFrom(t, "data: ''\nlisten: ''\nkinds: {a: {}}\n", nil)
 	for _, key := range []string{"data", "listen", "kinds.a"} {
 		require.ErrorContains(t, err, key)
@@ -351,11 +366,11 @@ func TestLogger(t *testing.T) {
 
 // What is printed for people to paste has no secrets in it.
 func TestConfig_secretsAreNotShown(t *testing.T) {
-	s, err := loadFrom(t, "key: s3cret-key-of-some-length\nnats: 'nats://me:s3cret@a:4222,nats://b:4222'\n", nil)
+	s, err := loadFrom(t, "key: s3cret-key-of-some-length\nnats: 'nats://me:s3cret@a:4222,nats://b:4222,me:s3cret@c:4222'\n", nil)
 	require.NoError(t, err)
 	text, err := encoder.Marshal(s.redacted())
 	require.NoError(t, err)
 	require.NotContains(t, string(text), "s3cret")
-	require.Contains(t, string(text), "@a:4222,nats://b:4222")
+	require.Contains(t, string(text), "@a:4222,nats://b:4222,nats://REDACTED@c:4222")
 	require.Contains(t, s.NATS, "s3cret", "it still works")
 }

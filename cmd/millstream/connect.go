@@ -46,6 +46,9 @@ func (r *remote) lost(id job.ID, err error) {
 	r.screen.lost(id, fmt.Sprintf("the server is away (%v): trying again", err))
 }
 
+// found says that the watch goes on.
+func (r *remote) found(id job.ID) { r.screen.found(id) }
+
 // serverFlags adds --server to a command.
 func serverFlags(cmd *cobra.Command) {
 	cmd.Flags().Var(newText(defaultServer, "url"), serverFlag, "the server to ask; "+serverVariable+" names another default, "+keyVariable+" the key it asks for")
@@ -67,7 +70,7 @@ func connect(cmd *cobra.Command) (*remote, error) {
 	}
 	r := &remote{address: address, flags: flags}
 	var err error
-	r.Client, err = client.New(address, &client.Options{Key: os.Getenv(keyVariable), Lost: r.lost})
+	r.Client, err = client.New(address, &client.Options{Key: os.Getenv(keyVariable), Lost: r.lost, Found: r.found})
 	return r, err
 }
 

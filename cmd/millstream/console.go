@@ -72,6 +72,8 @@ func (s *console) void(e *client.Event) string {
 
 func (s *console) lost(_ job.ID, text string) { s.line(clock(time.Now()) + " " + text) }
 
+func (s *console) found(id job.ID) { s.lost(id, backText) }
+
 // line writes a line about the job, above the bar and not into a line of output.
 func (s *console) line(text string) {
 	w := s.status

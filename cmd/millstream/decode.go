@@ -16,27 +16,60 @@ import (
 
 // decode fills s, which holds the defaults, with what was configured. Every key
 // must be known and every value fit: nothing is guessed.
-func decode(tree map[string]any, s *settings) error {
-	var meta mapstructure.Metadata
+func decode(tree map[string]any, s *settings) (f faults) {
 	d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 		Result:     s,
 		TagName:    "yaml",
-		Metadata:   &meta,
 		DecodeHook: mapstructure.DecodeHookFuncType(convert),
 		MatchName:  func(key, field string) bool { return key == field },
 	})
+	if err == nil {
+		err = d.Decode(tree)
+	}
 	if err != nil {
-		return err
+		f = explain(err)
 	}
-	var wrong []error
-	if err := d.Decode(tree); err != nil {
-		wrong = explain(err)
+	keys := unknown(tree, reflect.TypeOf(*s), "")
+	slices.Sort(keys)
+	for _, key := range keys {
+		f.add(key, "there is no such key")
 	}
-	slices.Sort(meta.Unused)
-	for _, key := range meta.Unused {
-		wrong = append(wrong, fmt.Errorf("unknown key %s", dotted(key)))
+	return f
+}
+
+// unknown returns the keys in tree, below at, that a value of type t does not have. (The
+// decoder knows them too, but tells them only if it could read all the rest.)
+func unknown(tree map[string]any, t reflect.Type, at string) (keys []string) {
+	for key, v := range tree {
+		of, ok := member(t, key)
+		if !ok {
+			keys = append(keys, at+key)
+		} else if inner, ok := v.(map[string]any); ok {
+			keys = append(keys, unknown(inner, of, at+key+".")...)
+		}
 	}
-	return errors.Join(wrong...)
+	return keys
+}
+
+// member returns the type of what a value of type t has under a key. What takes any
+// keys, as a JSON Schema does, has this one; and so does what takes none at all, of
+// which the decoder says so.
+func member(t reflect.Type, key string) (of reflect.Type, ok bool) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Map:
+		return t.Elem(), true
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if name, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); name == key && f.IsExported() {
+				return f.Type, true
+			}
+		}
+		return nil, false
+	}
+	return t, true
 }
 
 // converters make a value out of what a file, a variable or a flag says.
@@ -110,22 +143,21 @@ func parseList(s string) ([]string, error) {
 	return list, nil
 }
 
-// explain returns the errors in err, a line each: the key and what is wrong.
-func explain(err error) []error {
+// explain returns the errors in err: the key and what is wrong.
+func explain(err error) (f faults) {
 	var many interface{ Unwrap() []error }
 	if errors.As(err, &many) {
-		var all []error
 		for _, err := range many.Unwrap() {
-			all = append(all, explain(err)...)
+			f = append(f, explain(err)...)
 		}
-		slices.SortFunc(all, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
-		return all
+		slices.SortStableFunc(f, func(a, b fault) int { return cmp.Compare(a.key, b.key) })
+		return f
 	}
 	var at *mapstructure.DecodeError
 	if errors.As(err, &at) {
-		return []error{fmt.Errorf("%s: %w", dotted(at.Name()), inWords(at.Unwrap()))}
+		return faults{{dotted(at.Name()), inWords(at.Unwrap())}}
 	}
-	return []error{err}
+	return faults{{"", err}}
 }
 
 // inWords says of a value of the wrong sort which one it should be.

@@ -63,10 +63,9 @@ func load(flags *pflag.FlagSet, environ []string) (settings, error) {
 	s := defaults()
 	tree, err := read(flags, environ, &s)
 	if err == nil {
-		err = decode(tree, &s)
-	}
-	if err == nil {
-		err = s.validate()
+		f := decode(tree, &s)
+		f.addNew(s.validate())
+		err = f.join()
 	}
 	if err != nil {
 		lines := strings.ReplaceAll(err.Error(), "\n", "\n  ")

@@ -1,15 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
 	encoder "go.yaml.in/yaml/v3"
+
+	"github.com/millstream/millstream/pkg/schema"
 )
 
 // schema returns the JSON Schema that a kind's key holds or names, as JSON; nil
@@ -34,7 +34,8 @@ func (s *settings) schema(v any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, compile(b)
+	_, err = schema.Compile(b)
+	return b, err
 }
 
 // maxFile bounds what the configuration names: a schema or a key, written by people.
@@ -60,22 +61,4 @@ func readFile(path string) ([]byte, error) {
 		err = fmt.Errorf("%s is larger than %d bytes", path, maxFile)
 	}
 	return text, err
-}
-
-// compile tells whether b is a JSON Schema that the server will take. It loads nothing that b refers to: a
-// schema must not read other files or ask other servers.
-func compile(b []byte) error {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	const name = "schema.json"
-	c := jsonschema.NewCompiler()
-	c.UseLoader(nil)
-	c.AssertFormat()
-	if err := c.AddResource(name, doc); err != nil {
-		return err
-	}
-	_, err = c.Compile(name)
-	return err
 }

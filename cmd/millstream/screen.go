@@ -23,8 +23,12 @@ import (
 type screen interface {
 	show(e *client.Event) error
 	lost(id job.ID, text string) // its watch waits for the server
+	found(id job.ID)             // it waits no longer
 	close()                      // nothing more comes
 }
+
+// backText is what is said of a server that was lost and is found.
+const backText = "the server is back"
 
 // isTerminal reports whether what a command reads or writes is a terminal.
 func isTerminal(stream any) bool {
@@ -46,7 +50,7 @@ func fileOf(stream any) *os.File {
 // isText reports whether content of the media type can be shown to people.
 func isText(contentType string) bool {
 	t, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (strings.HasPrefix(t, "text/") || t == "application/json" || strings.HasSuffix(t, "+json"))
+	return err == nil && (strings.HasPrefix(t, "text/") || job.IsJSON(contentType))
 }
 
 // looksLikeText reports whether what comes can be shown to people, whatever its
@@ -70,6 +74,7 @@ func (s *jsonLines) show(e *client.Event) error {
 }
 
 func (s *jsonLines) lost(job.ID, string) {}
+func (s *jsonLines) found(job.ID)        {}
 func (s *jsonLines) close()              {}
 
 // lines shows each event of several jobs in a line for people.
@@ -82,6 +87,8 @@ func (s *lines) show(e *client.Event) error { return s.line(timeOf(e), e.Job, de
 
 // lost leaves it to the next line to fail if this one cannot be written.
 func (s *lines) lost(id job.ID, text string) { _ = s.line(time.Now(), id, text) }
+
+func (s *lines) found(id job.ID) { s.lost(id, backText) }
 
 func (s *lines) line(at time.Time, id job.ID, text string) error {
 	s.mu.Lock()
@@ -105,4 +112,5 @@ type nothing struct{}
 
 func (nothing) show(*client.Event) error { return nil }
 func (nothing) lost(job.ID, string)      {}
+func (nothing) found(job.ID)             {}
 func (nothing) close()                   {}

@@ -62,7 +62,7 @@ func serve(ctx context.Context, s *settings, cmd *cobra.Command) error {
 	}
 	if status := cmd.ErrOrStderr(); isTerminal(status) {
 		c.Ready = func(url string) {
-			banner{url, s.Data, s.NATS, kinds, samples, c.AdminKey != "" || !onLoopback(url)}.print(status)
+			banner{url, s.Data, s.redacted().NATS, kinds, samples, c.AdminKey != "" || !onLoopback(url)}.print(status)
 		}
 	}
 	err = millstream.New(c, kinds...).Run(ctx)

@@ -14,6 +14,7 @@ type settings struct {
 	Hosts      []string                `yaml:"hosts"`
 	Data       string                  `yaml:"data"`
 	NATS       string                  `yaml:"nats"`
+	Durability string                  `yaml:"durability"`
 	Key        string                  `yaml:"key"`
 	KeyFile    string                  `yaml:"key_file"`
 	MaxStore   size                    `yaml:"max_store"`
@@ -27,6 +28,13 @@ type settings struct {
 
 	file string // it was read from; empty: none
 }
+
+// What an answer promises, by durability. A kill of any process is survived by both; a
+// loss of power takes up to the last second of what is kill-safe, which costs nothing.
+const (
+	killSafe  = "kill-safe"
+	powerSafe = "power-safe"
+)
 
 type corsSettings struct {
 	Origins []string `yaml:"origins"`
@@ -89,6 +97,7 @@ func defaults() settings {
 	return settings{
 		Listen:     d.Listen,
 		Data:       d.Data,
+		Durability: killSafe,
 		MaxStore:   size(d.MaxStore),
 		TapeMemory: size(d.TapeMemory),
 		Heartbeat:  duration(d.Heartbeat),
@@ -136,6 +145,7 @@ var scalars = []scalar{
 	{"hosts", "names", "Host headers served beside the address itself, comma-separated"},
 	{"data", "dir", "where the embedded store keeps the jobs; 'memory' keeps nothing"},
 	{"nats", "urls", "NATS server to use in place of the embedded one"},
+	{"durability", "what", "kill-safe, or power-safe: on the disk before it is told or shown"},
 	{"key", "key", "what callers send to do anything; see key_file for a better place"},
 	{"key_file", "file", "file with that key"},
 	{"max_store", "size", "what the embedded store may take of the disk"},

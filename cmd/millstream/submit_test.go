@@ -93,7 +93,7 @@ func TestFollowOne_lost(t *testing.T) {
 		e := job.Event{Job: fakeID("output"), Record: job.Record{Seq: 1, Type: job.Canceled}}
 		tries := 0
 		r := &remote{}
-		c, err := client.New("http://s", &client.Options{Lost: r.lost, HTTP: &http.Client{Transport: sender(func(*http.Request) string {
+		c, err := client.New("http://s", &client.Options{Lost: r.lost, Found: r.found, HTTP: &http.Client{Transport: sender(func(*http.Request) string {
 			switch tries++; tries {
 			case 1:
 				return ": a stream that is cut\n\n"
@@ -107,6 +107,6 @@ func TestFollowOne_lost(t *testing.T) {
 		var status bytes.Buffer
 		err = r.followOne(t.Context(), e.Job, following{}, io.Discard, &status)
 		require.Equal(t, exitCanceled, exitCode(err))
-		require.Regexp(t, `^[\d:]+ the server is away \(nobody is there\): trying again\n[\d:]+ canceled\n$`, status.String())
+		require.Regexp(t, `^[\d:]+ the server is away \(nobody is there\): trying again\n[\d:]+ the server is back\n[\d:]+ canceled\n$`, status.String())
 	})
 }

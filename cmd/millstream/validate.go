@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,13 +14,52 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/millstream"
 )
 
-// faults collects what is wrong, each with its key.
-type faults []error
+// fault is what is wrong with a key.
+type fault struct {
+	key string // empty: with all of the configuration
+	err error
+}
+
+// faults collects what is wrong.
+type faults []fault
 
 func (f *faults) add(key, format string, args ...any) {
-	*f = append(*f, fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...)))
+	*f = append(*f, fault{key, fmt.Errorf(format, args...)})
+}
+
+// addNew adds those of others that are about keys of which nothing is known yet: what
+// could not be read is not what was meant.
+func (f *faults) addNew(others faults) {
+	known := *f
+	for _, o := range others {
+		if !slices.ContainsFunc(known, o.overlaps) {
+			*f = append(*f, o)
+		}
+	}
+}
+
+// overlaps reports whether one of the keys is that of the other, or of something in it.
+func (a fault) overlaps(b fault) bool {
+	return within(a.key, b.key) || within(b.key, a.key)
+}
+
+func within(key, outer string) bool {
+	return outer == "" || key == outer || strings.HasPrefix(key, outer+".")
+}
+
+// join returns them as one error, a line each; nil if there are none.
+func (f faults) join() error {
+	var errs []error
+	for _, x := range f {
+		if x.key != "" {
+			x.err = fmt.Errorf("%s: %w", x.key, x.err)
+		}
+		errs = append(errs, x.err)
+	}
+	return errors.Join(errs...)
 }
 
 // positive is for what would silently become its default, or stop everything.
@@ -39,13 +77,20 @@ func oneOf(f *faults, key, v string, allowed ...string) {
 }
 
 // validate returns everything that is wrong with s.
-func (s *settings) validate() error {
-	var f faults
-	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
-		f.add("listen", "%q is not an address: write it as 127.0.0.1:8080 or :8080", s.Listen)
-	}
+func (s *settings) validate() (f faults) {
+	checkListen(&f, s.Listen)
+	checkHosts(&f, s.Hosts)
+	checkNATS(&f, s.NATS)
+	checkKey(&f, s.Key, s.KeyFile)
 	if s.Data == "" {
 		f.add("data", "names no directory; 'memory' keeps nothing")
+	}
+	oneOf(&f, "durability", s.Durability, killSafe, powerSafe)
+	if s.Durability == powerSafe && s.NATS != "" {
+		f.add("durability", "power-safe is for the embedded store: set sync_interval: always on the servers of nats")
+	}
+	if s.Durability == powerSafe && s.Data == millstream.Memory {
+		f.add("durability", "power-safe, and data in memory")
 	}
 	positive(&f, "max_store", s.MaxStore)
 	positive(&f, "tape_memory", s.TapeMemory)
@@ -65,20 +110,12 @@ func (s *settings) validate() error {
 		s.checkSchema(&f, "kinds."+name+".input", k.Input)
 		s.checkSchema(&f, "kinds."+name+".result", k.Result)
 	}
-	return errors.Join(f...)
+	return f
 }
 
 func (s *settings) checkSchema(f *faults, key string, v any) {
 	if _, err := s.schema(v); err != nil {
 		f.add(key, "%w", err)
-	}
-}
-
-// checkOrigin holds an origin against what a browser sends: no path, no slash.
-func checkOrigin(f *faults, origin string) {
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin {
-		f.add("cors.origins", "%q is not an origin: write it as https://app.example", origin)
 	}
 }
 

@@ -38,6 +38,7 @@ func (s *settings) config(log *zap.Logger) (millstream.Config, error) {
 		Heartbeat:  time.Duration(s.Heartbeat),
 		Drain:      time.Duration(s.Drain),
 		MaxStore:   int64(s.MaxStore),
+		PowerSafe:  s.Durability == powerSafe,
 		TapeMemory: int64(s.TapeMemory),
 		Limits: millstream.Limits{
 			Body:         int64(s.Limits.Body),
@@ -62,6 +63,9 @@ func (s *settings) key() (string, error) {
 	key := strings.TrimSpace(string(text))
 	if key == "" {
 		return "", fmt.Errorf("key_file: %s is empty", s.KeyFile)
+	}
+	if !isKey(key) {
+		return "", fmt.Errorf("key_file: what is in %s cannot be sent in a header", s.KeyFile)
 	}
 	return key, nil
 }

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -27,6 +29,7 @@ type Client struct {
 	silence  time.Duration
 	patience time.Duration
 	lost     func(job.ID, error)
+	found    func(job.ID)
 	answered atomic.Bool // there is a server: what fails now may heal
 }
 
@@ -46,6 +49,9 @@ type Options struct {
 	// Lost is called when a watch of the job has lost its server and begins to try
 	// to get back, with what keeps it away; nil is fine. It is called by each watch, so perhaps at the same time.
 	Lost func(job.ID, error)
+	// Found is called when such a watch has its server again, whether or not there is
+	// news of the job; nil is fine.
+	Found func(job.ID)
 }
 
 func (o *Options) key() string {
@@ -83,13 +89,35 @@ func (o *Options) lost() func(job.ID, error) {
 	return o.Lost
 }
 
+func (o *Options) found() func(job.ID) {
+	if o == nil || o.Found == nil {
+		return func(job.ID) {}
+	}
+	return o.Found
+}
+
 // transport is the standard one with an end to waiting for an answer: twice as
 // long as the longest that the server itself waits.
 var transport = func() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := standard(http.DefaultTransport)
 	t.ResponseHeaderTimeout = time.Minute
 	return t
 }()
+
+// standard returns a copy of net/http's own transport. If the program has put another
+// thing in its place, which cannot be told what a client needs, it is one like it.
+func standard(own http.RoundTripper) *http.Transport {
+	if t, ok := own.(*http.Transport); ok {
+		return t.Clone()
+	}
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:   true,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+	}
+}
 
 // New returns a client of the Millstream at baseURL, such as
 // http://127.0.0.1:8080. It does not connect yet.
@@ -101,7 +129,10 @@ func New(baseURL string, opts *Options) (*Client, error) {
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("address of the server: %q is not an http:// or https:// URL", baseURL)
 	}
-	return &Client{base: base, key: opts.key(), http: opts.http(), silence: opts.silence(), patience: opts.patience(), lost: opts.lost()}, nil
+	return &Client{
+		base: base, key: opts.key(), http: opts.http(), silence: opts.silence(), patience: opts.patience(),
+		lost: opts.lost(), found: opts.found(),
+	}, nil
 }
 
 // Live returns nil if the server runs.
@@ -185,11 +216,13 @@ func mediaType(resp *http.Response) string {
 	return t
 }
 
-// retryAfter reads the header of that name (RFC 9110 10.2.3); 0: not said.
+// retryAfter reads the header of that name (RFC 9110 10.2.3); 0: not said. More seconds
+// than a time.Duration can tell, or an integer, are as many as it can.
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
-	if n, err := strconv.Atoi(v); err == nil && n > 0 {
-		return time.Duration(n) * time.Second
+	n, err := strconv.ParseUint(v, 10, 64) // the largest, if there are too many digits
+	if err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(n, uint64(math.MaxInt64/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil {
 		return max(0, time.Until(at))

@@ -85,7 +85,8 @@ func TestEvents_problem(t *testing.T) {
 
 func TestEvents_serverComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tries, lost := 0, 0
+		tries := 0
+		var told []string
 		c, stop := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch tries++; {
 			case tries == 1, tries == 6:
@@ -98,15 +99,18 @@ func TestEvents_serverComesBack(t *testing.T) {
 				fmt.Fprint(w, frame(event(after(r)+1, 3)))
 			}
 		}), client.Options{Lost: func(id job.ID, err error) {
-			lost++
+			told = append(told, "lost")
 			require.Equal(t, testJob, id)
 			require.ErrorContains(t, err, "EOF")
+		}, Found: func(id job.ID) {
+			told = append(told, fmt.Sprint("found at ", tries))
+			require.Equal(t, testJob, id)
 		}})
 		defer stop()
 		got, err := seen(t.Context(), c, "")
 		require.NoError(t, err)
 		require.Equal(t, []int{1, 2, 3}, got)
-		require.Equal(t, 2, lost, "once for each time that it is away")
+		require.Equal(t, []string{"lost", "found at 6", "lost", "found at 10"}, told, "once for each time that it is away")
 	})
 }
 

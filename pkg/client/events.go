@@ -55,6 +55,7 @@ type watch struct {
 	pace pace
 
 	counting bool // seq is known, so the next event's number is
+	away     bool // the server is, as far as the caller was told
 
 }
 
@@ -80,13 +81,13 @@ func (w *watch) run(ctx context.Context, yield func(Event, error) bool) error {
 		case errors.Is(err, errForeign), errors.Is(err, errHole), !w.passing(err):
 			return err
 		}
-		there := w.pace.lost.IsZero()
 		wait, ok := w.pace.next(err)
 		if !ok {
 			return err
 		}
-		if there && !w.pace.lost.IsZero() {
-			w.Client.lost(w.id, err)
+		if !w.away && !w.pace.lost.IsZero() {
+			w.away = true
+			w.lost(w.id, err)
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return err
@@ -112,6 +113,10 @@ func (w *watch) listen(ctx context.Context, yield func(Event, error) bool) error
 		return err
 	}
 	defer s.close()
+	if w.away {
+		w.away = false
+		w.found(w.id)
+	}
 	for {
 		e, err := s.Next()
 		if d, ok := s.Retry(); ok {

@@ -142,6 +142,9 @@ func TestEvents_waits(t *testing.T) {
 		"no longer than allowed": {ends(24 * time.Hour), 2 * time.Minute, 2 * time.Minute},
 		"overload":               {refuse(503, ""), 500 * time.Millisecond, 1500 * time.Millisecond},
 		"rate limit":             {refuse(429, "17"), 17 * time.Second, 17 * time.Second},
+		"after the year 2300":    {refuse(429, "9300000000"), 2 * time.Minute, 2 * time.Minute},
+		"never, on most clocks":  {refuse(503, "18446744073709551617"), 2 * time.Minute, 2 * time.Minute},
+		"negative":               {refuse(503, "-17"), 500 * time.Millisecond, 1500 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -204,6 +204,35 @@ func TestFinishedJobIsReadOnce(t *testing.T) {
 	require.Less(t, l.reads.Load(), int64(100), "readers who ask the same share one read")
 }
 
+// badLog panics when it reads of one job.
+type badLog struct {
+	*fakeLog
+	bad job.ID
+}
+
+func (l badLog) History(ctx context.Context, id job.ID, after job.Cursor) ([]job.Event, error) {
+	if id == l.bad {
+		panic("cannot be decoded")
+	}
+	return l.fakeLog.History(ctx, id, after)
+}
+
+// A log that panics over one job fails who reads that, and nobody else.
+func TestPanicOfTheLog(t *testing.T) {
+	l := badLog{newLog(), job.NewID()}
+	h := New(l, Options{Readings: 1})
+	good := job.NewID()
+	l.commit(nil, good, job.Queued, job.Running, job.Succeeded)
+	for range 3 { // more than there are places to read in
+		_, err := h.Open(t.Context(), l.bad, job.Cursor{})
+		require.ErrorContains(t, err, "panic: cannot be decoded")
+		require.ErrorContains(t, err, "hub_test.go", "the stack")
+		require.NotErrorAs(t, err, new(*job.Problem), "it is logged, not shown")
+	}
+	require.Len(t, drain(t, open(t, h, good, job.Cursor{})), 3)
+	require.Len(t, h.jobs, 1)
+}
+
 func TestCursors(t *testing.T) {
 	l := newLog()
 	h := New(l, Options{})

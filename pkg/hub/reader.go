@@ -3,7 +3,9 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -145,7 +147,8 @@ const readTime = 10 * time.Second
 // read returns events of the log behind the cursor. Those who ask the same at the
 // same time share the answer.
 func (h *Hub) read(ctx context.Context, l *live, after job.Cursor) (tape.Block, error) {
-	answer := h.reading.DoChan(string(l.id)+" "+after.String(), func() (any, error) {
+	answer := h.reading.DoChan(string(l.id)+" "+after.String(), func() (_ any, err error) {
+		defer recovered(&err)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 		defer cancel()
 		return h.readOne(ctx, l, after)
@@ -156,6 +159,14 @@ func (h *Hub) read(ctx context.Context, l *live, after job.Cursor) (tape.Block, 
 		return b, a.Err
 	case <-ctx.Done():
 		return tape.Block{}, context.Cause(ctx)
+	}
+}
+
+// recovered makes a panic an error of those who asked. It comes in a goroutine that is
+// nobody's request: there it would end the process, and every other stream.
+func recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("reading the log: panic: %v\n%s", v, debug.Stack())
 	}
 }
 

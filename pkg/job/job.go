@@ -41,6 +41,7 @@ type Job struct {
 	Priority    Priority `json:"priority,omitzero"`
 	Key         string   `json:"key,omitzero"`
 	Tags        []string `json:"tags,omitempty"`
+	Once        string   `json:"once,omitempty"` // name of the record of its idempotency key
 
 	CreatedAt         time.Time `json:"created_at"`
 	RunAt             time.Time `json:"run_at,omitzero"`     // while queued: not before; else zero
@@ -53,6 +54,7 @@ type Job struct {
 	Output   json.RawMessage `json:"output,omitempty"`   // data of the terminal event: {"result":…}, {"error":…} or {"reason":…}
 	Result   *Result         `json:"result,omitempty"`   // of one that succeeded
 
+	Failures      []*Problem      `json:"-"`      // of earlier attempts, the last few; nil once it is over
 	Request       *Request        `json:"-"`      // nil once it is over: nobody needs it then
 	CancelRequest json.RawMessage `json:"-"`      // data of the first job.cancel_requested, which the end repeats; nil once it is over
 	Lease         uint64          `json:"-"`      // seq of the job.running that holds it; 0: nobody does
@@ -92,7 +94,7 @@ var folds = map[Type]func(*Job, *Record){
 	Running:         (*Job).foldRunning,
 	Progress:        func(j *Job, r *Record) { j.Progress = r.Data },
 	CancelRequested: (*Job).foldCancelRequested,
-	AttemptFailed:   func(j *Job, _ *Record) { j.release() },
+	AttemptFailed:   (*Job).foldAttemptFailed,
 	Succeeded:       (*Job).foldEnd,
 	Failed:          (*Job).foldEnd,
 	Canceled:        (*Job).foldEnd,
@@ -134,6 +136,9 @@ func (j *Job) foldQueued(r *Record) {
 	if d.RunAt != nil {
 		j.RunAt = time.Time(*d.RunAt)
 	}
+	if d.Reason == ReasonLeaseLost {
+		j.failedWith(j.Attempt, Problemf("lease-lost", "the process of the attempt ended"))
+	}
 	j.Attempt = r.Attempt
 	j.release()
 }
@@ -143,7 +148,7 @@ func (j *Job) foldQueued(r *Record) {
 func (j *Job) accept(r *Record) {
 	q := r.Private.Request
 	j.Request = q
-	j.MaxAttempts, j.Priority, j.Key, j.Tags = q.MaxAttempts, q.Priority, q.Key, q.Tags
+	j.MaxAttempts, j.Priority, j.Key, j.Tags, j.Once = q.MaxAttempts, q.Priority, q.Key, q.Tags, q.Once
 	j.CreatedAt = r.Time
 }
 
@@ -155,6 +160,16 @@ func (j *Job) foldRunning(r *Record) {
 	if j.StartedAt.IsZero() {
 		j.StartedAt = r.Time
 	}
+}
+
+func (j *Job) foldAttemptFailed(r *Record) {
+	var d struct {
+		Error *Problem `json:"error"`
+	}
+	if json.Unmarshal(r.Data, &d) == nil && d.Error != nil {
+		j.failedWith(r.Attempt, d.Error)
+	}
+	j.release()
 }
 
 func (j *Job) foldCancelRequested(r *Record) {
@@ -173,7 +188,7 @@ func (j *Job) foldEnd(r *Record) {
 		retention = j.Request.Retention
 	}
 	j.ExpiresAt = r.Time.Add(retention)
-	j.Request, j.CancelRequest = nil, nil
+	j.Request, j.CancelRequest, j.Failures = nil, nil, nil
 	j.release()
 }
 

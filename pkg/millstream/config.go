@@ -21,6 +21,7 @@ type Config struct {
 	Heartbeat  time.Duration // silence on a stream after which it is broken
 	Drain      time.Duration // how long a stop waits for streams and work to end
 	MaxStore   int64         // bytes the embedded store may use
+	PowerSafe  bool          // what is told, or shown, outlives a loss of power; embedded store only
 	TapeMemory int64         // bytes of recent events kept in memory, of all jobs
 	Limits     Limits
 	AdminKey   string // whoever has it may do everything; without one, see NewKey

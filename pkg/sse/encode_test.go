@@ -62,7 +62,7 @@ func TestRetryAndHeartbeatAreNoEvents(t *testing.T) {
 	require.Equal(t, outcome{Retry: 3 * time.Second, Said: true}, read(t, strings.NewReader(string(b))))
 
 	b = sse.AppendEvent(b, "1", "a", []byte("x"))
-	require.Equal(t, outcome{[]event{{"1", "a", "x"}}, "1", 3 * time.Second, true}, read(t, strings.NewReader(string(b))))
+	require.Equal(t, outcome{[]event{{"1", "a", "x"}}, "1", 3 * time.Second, true, false}, read(t, strings.NewReader(string(b))))
 }
 
 // The examples of the Unicode standard, tables 3-8 to 3-11.

@@ -17,6 +17,10 @@ const MaxEvent = 1 << 20
 // ErrTooLarge is the error of an event, or a line, of more than MaxEvent bytes.
 var ErrTooLarge = errors.New("sse: event is too large")
 
+// ErrUnfinished is the error of a stream that ends in the middle of an event, or of
+// a line, though its underlying reader knows of no error: what had come is lost.
+var ErrUnfinished = errors.New("sse: stream ends in the middle of an event")
+
 // Event is one event of a stream, as a client sees it.
 type Event struct {
 	ID   string // the last id that came, with this event or before it
@@ -51,12 +55,15 @@ type Reader struct {
 func NewReader(r io.Reader) *Reader { return &Reader{src: bufio.NewReader(r)} }
 
 // Next returns the next event. An event that the stream's end cut off is not
-// returned, and its id does not count: it was not received. The error is io.EOF
-// then, or what the underlying reader said; it stays.
+// returned, and its id does not count: it was not received. The error is
+// ErrUnfinished then, at any other end io.EOF, or what the underlying reader said;
+// it stays.
 func (r *Reader) Next() (Event, error) {
 	r.data, r.typ = r.data[:0], ""
 	for r.err == nil {
 		switch r.err = r.readLine(); {
+		case r.err == io.EOF && r.pending():
+			r.err = ErrUnfinished
 		case r.err != nil:
 		case len(r.line) > 0:
 			r.field()
@@ -65,6 +72,11 @@ func (r *Reader) Next() (Event, error) {
 		}
 	}
 	return Event{}, r.err
+}
+
+// pending reports whether some of an event, or of a line, has come and not its end.
+func (r *Reader) pending() bool {
+	return len(r.line) > 0 || len(r.data) > 0 || r.typ != "" || r.id != r.lastID
 }
 
 // dispatch ends the event that is being read and reports whether it is one.

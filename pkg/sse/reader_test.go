@@ -25,16 +25,17 @@ type outcome struct {
 	LastID string
 	Retry  time.Duration
 	Said   bool // it said Retry
+	Cut    bool // its end is in the middle of something
 }
 
 func read(t require.TestingT, r io.Reader) (o outcome) {
 	s := sse.NewReader(r)
 	for {
 		e, err := s.Next()
-		if err != nil {
-			require.ErrorIs(t, err, io.EOF)
+		if o.Cut = errors.Is(err, sse.ErrUnfinished); o.Cut || errors.Is(err, io.EOF) {
 			break
 		}
+		require.NoError(t, err)
 		o.Events = append(o.Events, event{e.ID, e.Type, string(e.Data)})
 	}
 	o.LastID = s.LastID()
@@ -45,6 +46,7 @@ func read(t require.TestingT, r io.Reader) (o outcome) {
 // whatwg is WHATWG HTML 9.2.6 word by word, on a stream that is there as a whole.
 // It wants valid UTF-8: that is what the standard decodes before.
 func whatwg(stream string) (o outcome) {
+	o.Cut = stream == "\uFEFF"
 	stream = strings.TrimPrefix(stream, "\uFEFF")
 	stream = strings.ReplaceAll(strings.ReplaceAll(stream, "\r\n", "\n"), "\r", "\n")
 	lines := strings.Split(stream, "\n")
@@ -78,6 +80,7 @@ func whatwg(stream string) (o outcome) {
 			}
 		}
 	}
+	o.Cut = o.Cut || lines[len(lines)-1] != "" || data != "" || typ != "" || id != o.LastID
 	return o
 }
 
@@ -99,12 +102,14 @@ var streams = []struct {
 	{"BOM", "\uFEFFdata:1\n\n\uFEFFdata:2\n\ndata:3\n\n", message("1", "3")},
 	{"BOM-2", "\uFEFF\uFEFFdata:1\n\ndata:2\n\ndata:3\n\n", message("2", "3")},
 	{"BOM before a blank line", "\uFEFF\n\uFEFFdata:1\n\ndata:2\n\n", message("2")},
-	{"BOM cut off", "\xEF\xBB", outcome{}},
+	{"BOM cut off", "\xEF\xBB", outcome{Cut: true}},
 	{"COMMENTS", "data:1\r:\x00\n:\r\ndata:2\n:" + long + "\rdata:3\n:data:fail\r:" + long + "\ndata:4\n\n", message("1\n2\n3\n4")},
 	{"DATA-BEFORE-FINAL-EMPTY-LINE", "retry:1000\ndata:test1\n\nid:test\ndata:test2",
-		outcome{Events: message("test1").Events, Retry: time.Second, Said: true}},
+		outcome{Events: message("test1").Events, Retry: time.Second, Said: true, Cut: true}},
 	{"data before final empty line, line whole", "id:a\ndata:1\n\nid:b\ndata:2\n",
-		outcome{Events: []event{{"a", "message", "1"}}, LastID: "a"}},
+		outcome{Events: []event{{"a", "message", "1"}}, LastID: "a", Cut: true}},
+	{"name before final empty line", "event:a\n", outcome{Cut: true}},
+	{"id before final empty line", "id:a\n", outcome{Cut: true}},
 	{"FIELD-DATA", "data:\n\ndata\ndata\n\ndata:test\n\n", message("", "\n", "test")},
 	{"FIELD-EVENT", "event:test\ndata:x\n\ndata:x\n\n", outcome{Events: []event{{"", "test", "x"}, {"", "message", "x"}}}},
 	{"FIELD-EVENT-EMPTY", "event: \ndata:data\n\n", message("data")},
@@ -124,7 +129,7 @@ var streams = []struct {
 	{"FIELD-RETRY-BOGUS", "retry:3000\nretry:1000x\nretry:+1\nretry:-1\nretry:1_0\nretry:1.5\nretry:٣\nretry:0x1\nretry:  1\n",
 		outcome{Retry: 3 * time.Second, Said: true}},
 	{"FIELD-RETRY-EMPTY", "retry:1000\nretry\nretry:\n", outcome{Retry: time.Second, Said: true}},
-	{"retry cut off", "retry:0", outcome{}},
+	{"retry cut off", "retry:0", outcome{Cut: true}},
 	{"retry 0", "retry: 0\n", outcome{Said: true}},
 	{"retry of 292 years", "retry:9223372036854\n", outcome{Retry: 9223372036854 * time.Millisecond, Said: true}},
 	{"retry of more", "retry:9223372036855\n", outcome{Retry: 9223372036854 * time.Millisecond, Said: true}},

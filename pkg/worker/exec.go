@@ -184,7 +184,7 @@ func (e Exec) program() (string, error) {
 	if len(e.Command) == 0 {
 		return "", exec.ErrNotFound
 	}
-	name, path := e.Command[0], defaultPath
+	name := e.Command[0]
 	switch {
 	case filepath.Base(name) == name:
 	case e.Dir == "":
@@ -192,15 +192,20 @@ func (e Exec) program() (string, error) {
 	default:
 		return name, nil
 	}
-	if p, ok := e.Env["PATH"]; ok {
-		path = p
-	}
-	for _, dir := range filepath.SplitList(path) {
+	for _, dir := range filepath.SplitList(e.path()) {
 		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(p) {
 			return p, nil
 		}
 	}
 	return "", exec.ErrNotFound
+}
+
+// path returns the PATH that the command will have.
+func (e Exec) path() string {
+	if p, ok := e.Env["PATH"]; ok {
+		return p
+	}
+	return defaultPath
 }
 
 // notStarted is the error of a command that could not be started. One that is not
@@ -211,13 +216,28 @@ func (e Exec) notStarted(t *Task, err error) error {
 	p := job.Problemf("attempt-failed", "the command could not be started")
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
-		p.Detail = "the command, or its directory, was not found"
+		p.Detail = e.missing(err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
 		p.Detail = "the command may not be executed"
 	default:
 		p.Retryable = true
 	}
 	return p
+}
+
+// missing says what was not found, and where it was looked for: the PATH is not that
+// of the person who tries the command by hand.
+func (e Exec) missing(err error) string {
+	if len(e.Command) == 0 {
+		return "there is no command"
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Sprintf("the command %q was not found in its PATH, %s", e.Command[0], e.path())
+	}
+	if _, err := os.Stat(e.Dir); e.Dir != "" && err != nil {
+		return fmt.Sprintf("the directory %q of the command was not found", e.Dir)
+	}
+	return fmt.Sprintf("the command %q, or the interpreter that it names, was not found", e.Command[0])
 }
 
 func exitStatus(state *os.ProcessState, stderr string) error {

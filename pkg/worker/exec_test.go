@@ -250,20 +250,23 @@ func TestExecExitStatus(t *testing.T) {
 }
 
 func TestExecThatDoesNotStart(t *testing.T) {
-	plain, noise := filepath.Join(t.TempDir(), "plain"), filepath.Join(t.TempDir(), "noise")
+	dir := t.TempDir()
+	plain, noise, orphan := filepath.Join(dir, "plain"), filepath.Join(dir, "noise"), filepath.Join(dir, "orphan")
 	require.NoError(t, os.WriteFile(plain, []byte("x"), 0o600))
 	require.NoError(t, os.WriteFile(noise, []byte("\x00\x01"), 0o700))
+	require.NoError(t, os.WriteFile(orphan, []byte("#!/no/such/interpreter\n"), 0o700))
 	for _, tt := range []struct {
 		e    worker.Exec
 		want string
 	}{
-		{worker.Exec{Command: []string{"no-such-command"}}, "not found"},
-		{worker.Exec{Command: []string{"/no/such/command"}}, "not found"},
-		{worker.Exec{Command: []string{"sh"}, Env: map[string]string{"PATH": "/nowhere"}}, "not found"},
-		{worker.Exec{}, "not found"},
+		{worker.Exec{Command: []string{"no-such-command"}}, `"no-such-command" was not found in its PATH, /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`},
+		{worker.Exec{Command: []string{"/no/such/command"}}, `"/no/such/command", or the interpreter that it names, was not found`},
+		{worker.Exec{Command: []string{orphan}}, `orphan", or the interpreter that it names, was not found`},
+		{worker.Exec{Command: []string{"sh"}, Env: map[string]string{"PATH": "/nowhere"}}, `"sh" was not found in its PATH, /nowhere`},
+		{worker.Exec{}, "there is no command"},
 		{worker.Exec{Command: []string{plain}}, "may not be executed"},
 		{worker.Exec{Command: []string{noise}}, "may not be executed"},
-		{worker.Exec{Command: []string{"true"}, Dir: "/no/such/directory"}, "not found"},
+		{worker.Exec{Command: []string{"true"}, Dir: "/no/such/directory"}, `directory "/no/such/directory" of the command was not found`},
 		{worker.Exec{Command: []string{"true"}, Stdout: "paper"}, `"paper"`},
 	} {
 		var s sink

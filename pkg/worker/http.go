@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/sse"
 )
 
 // HTTP sends the input of each job to a URL, with the input's Content-Type and the
@@ -52,9 +54,24 @@ const (
 var pooled, single = plainClient(false), plainClient(true)
 
 func plainClient(once bool) *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := standard(http.DefaultTransport)
 	t.DisableKeepAlives = once
 	return &http.Client{Transport: t}
+}
+
+// standard returns a copy of net/http's own transport. If the program has put another
+// thing in its place, which cannot be told what a worker needs, it is one like it.
+func standard(own http.RoundTripper) *http.Transport {
+	if t, ok := own.(*http.Transport); ok {
+		return t.Clone()
+	}
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:   true,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+	}
 }
 
 // Func returns the Func that asks the URL.
@@ -152,13 +169,17 @@ func (h HTTP) failed(t *Task, err error, untouched bool) error {
 		return err // what we made of the answer; a stop of the server says nothing of the upstream
 	}
 	t.log.Warn("upstream failed", zap.Bool("sent", !untouched), zap.Error(err))
+	how := "the upstream did not answer to the end"
+	if errors.Is(err, sse.ErrUnfinished) {
+		how = "the upstream's event stream ended in the middle of an event"
+	}
 	switch {
 	case untouched:
 		p = job.Problemf("upstream-failed", "the upstream could not be reached")
 	case h.Idempotent:
-		p = job.Problemf("upstream-failed", "the upstream did not answer to the end")
+		p = job.Problemf("upstream-failed", "%s", how)
 	default:
-		return job.Problemf("outcome-unknown", "the request was sent, but the upstream did not answer to the end")
+		return job.Problemf("outcome-unknown", "the request was sent, but %s", how)
 	}
 	p.Retryable = true
 	return p

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"hash"
 	"mime"
 	"slices"
@@ -138,30 +137,15 @@ func (t *Task) wrote(v Output) Outcome {
 
 // made is the outcome of an attempt with the result r, of which y knows the bytes.
 func (t *Task) made(y *tally, r *job.Result, piece []byte) Outcome {
-	r.Type = mediaType(r.Type)
+	if !job.ValidMediaType(r.Type) {
+		r.Type = typeBytes
+	}
 	value, ok := y.inline(r.Type)
 	if !ok || r.Truncated { // a reader of the value alone would not know that it was cut
 		value = r.Reference(t.ID())
 	}
 	return t.succeeded(value, r, piece)
 }
-
-// maxMediaType is the longest media type, in bytes: RFC 6838, 4.2, with some
-// parameters.
-const maxMediaType = 255
-
-// mediaType returns s if it is a media type, which goes into headers and every copy
-// of the job, or else that of any bytes. With parameters others get on somehow.
-func mediaType(s string) string {
-	t, _, err := mime.ParseMediaType(s)
-	ok := err == nil || errors.Is(err, mime.ErrInvalidMediaParameter)
-	if !ok || !strings.Contains(t, "/") || len(s) > maxMediaType || strings.ContainsFunc(s, unprintable) {
-		return typeBytes
-	}
-	return s
-}
-
-func unprintable(r rune) bool { return r < ' ' || r > '~' }
 
 func (t *Task) succeeded(value json.RawMessage, r *job.Result, piece []byte) Outcome {
 	r.Lease = t.a.Job.Lease
@@ -204,7 +188,7 @@ func (y *tally) inline(mediaType string) (json.RawMessage, bool) {
 	switch {
 	case err != nil:
 		return nil, false
-	case t == typeJSON || strings.HasSuffix(t, "+json"):
+	case job.IsJSON(mediaType):
 		var b bytes.Buffer
 		err := json.Compact(&b, y.head)
 		return b.Bytes(), err == nil && !job.Deep(b.Bytes())

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,22 +38,16 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	set(&o.Limits.Events, DefaultLimits.Events)
-	set(&o.Limits.Bytes, DefaultLimits.Bytes)
-	set(&o.Limits.Event, DefaultLimits.Event)
-	set(&o.Limits.ProgressRate, DefaultLimits.ProgressRate)
-	set(&o.Limits.Result, DefaultLimits.Result)
+	l, d := &o.Limits, DefaultLimits
+	l.Events = cmp.Or(l.Events, d.Events)
+	l.Bytes = cmp.Or(l.Bytes, d.Bytes)
+	l.Event = cmp.Or(l.Event, d.Event)
+	l.ProgressRate = cmp.Or(l.ProgressRate, d.ProgressRate)
+	l.Result = cmp.Or(l.Result, d.Result)
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
 	return o
-}
-
-func set[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }
 
 // Run runs fn as one attempt and returns when all it said is stored. The error of

@@ -17,7 +17,8 @@ type relayed struct {
 }
 
 // relayStream relays a text/event-stream, each event as it comes. Its result is
-// the number of events.
+// the number of events. One that ends in the middle of an event has broken, even if
+// the connection ended in order: half an event is not shown, and not the end either.
 func (t *Task) relayStream(r io.Reader) (any, error) {
 	events := sse.NewReader(r)
 	for n := 0; ; n++ {

@@ -1,0 +1,208 @@
+package broker
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"pgregory.net/rapid"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// filled is a store with jobs that are over, and some that are not.
+type filled struct {
+	dir    string
+	events map[job.ID][]job.Event
+	blocks []string // the files
+}
+
+func fillStore(t *testing.T) *filled {
+	f := &filled{dir: t.TempDir(), events: map[job.ID][]job.Event{}}
+	s, err := openEmbedded(t.Context(), Options{Dir: f.dir, MaxStore: 1 << 30, Log: zap.NewNop()})
+	require.NoError(t, err)
+	b, _ := reopen(t, s, 48*time.Hour)
+	run := func(events int) *Task {
+		task := claimFrom(t, b, submitTo(t, b))
+		for range events {
+			require.NoError(t, task.Append(t.Context(), output(strings.Repeat("text\n", 10))))
+		}
+		f.events[task.Job.ID] = nil
+		return task
+	}
+	for i := range 20 {
+		require.NoError(t, run(i%4).succeed(t.Context()))
+	}
+	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.purged.Load() == b.head }, timeToWait, tick)
+	for i := range 20 {
+		require.NoError(t, run(i%4).back(t.Context()))
+	}
+	for id := range f.events {
+		f.events[id], err = eventsOf(t, b, id)
+		require.NoError(t, err)
+	}
+	require.NoError(t, b.saveMarks(b.purged.Load()))
+	require.NoError(t, b.Close())
+	f.blocks, err = filepath.Glob(filepath.Join(f.dir, "jetstream", "$G", "streams", "*", "msgs", "*.blk"))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(f.blocks), 3)
+	return f
+}
+
+func eventsOf(t *testing.T, b *Broker, id job.ID) (all []job.Event, err error) {
+	t.Helper()
+	for after := (job.Cursor{}); ; after = all[len(all)-1].Cursor() {
+		events, err := b.History(t.Context(), id, after)
+		if err != nil || len(events) == 0 {
+			return all, err
+		}
+		all = append(all, events...)
+	}
+}
+
+// damage makes a copy of the store and changes it: one bit flipped in a block, or a
+// block cut, or gone; in half of the cases as after a kill, without an index.
+func (f *filled) damage(t *testing.T, r *rand.Rand) (dir, what string) {
+	root := t.TempDir()
+	copyTo(t, f.dir, root)
+	dir = filepath.Join(root, filepath.Base(f.dir))
+	rel, err := filepath.Rel(f.dir, f.blocks[r.IntN(len(f.blocks))])
+	require.NoError(t, err)
+	name := filepath.Join(dir, rel)
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	at := r.IntN(len(data))
+	switch r.IntN(10) {
+	case 0:
+		require.NoError(t, os.Truncate(name, int64(at)))
+		what = "cut"
+	case 1:
+		require.NoError(t, os.Remove(name))
+		what = "gone"
+	default:
+		data[at] ^= 1 << r.IntN(8)
+		require.NoError(t, os.WriteFile(name, data, 0o600))
+		what = "flipped"
+	}
+	if r.IntN(2) == 0 {
+		require.NoError(t, remove(filepath.Join(filepath.Dir(name), "index.db")))
+		require.NoError(t, remove(filepath.Join(dir, cleanFile)))
+	}
+	return dir, fmt.Sprint(what, " at ", at, " of ", rel)
+}
+
+// Whatever is damaged: a job is as it was, or it is said that something is lost. One
+// flipped bit takes no more than one job.
+func TestDamageIsNeverSilent(t *testing.T) {
+	f := fillStore(t)
+	for seed := range uint64(*damages) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			dir, what := f.damage(t, rand.New(rand.NewPCG(seed, 0)))
+			core, logs := observer.New(zap.ErrorLevel)
+			s, err := openEmbedded(t.Context(), Options{Dir: dir, MaxStore: 1 << 30, Log: zap.New(core)})
+			require.NoError(t, err, what)
+			b, found := reopen(t, s, 48*time.Hour)
+			var lost int
+			for id, want := range f.events {
+				if got, err := eventsOf(t, b, id); err != nil || !startsWith(got, want) {
+					lost++
+				}
+			}
+			reports := append(logs.All(), found.FilterLevelExact(zap.ErrorLevel).All()...)
+			if lost > 0 {
+				require.NotEmpty(t, reports, "%s: %d jobs", what, lost)
+			}
+			if strings.HasPrefix(what, "flipped") {
+				require.LessOrEqual(t, lost, 1, "%s: %v", what, reports)
+				require.NotEmpty(t, reports, what)
+			}
+		})
+	}
+}
+
+// damages is how many stores are damaged.
+var damages = flag.Int("damages", 24, "stores to damage")
+
+// startsWith reports whether what was before is what got begins with.
+func startsWith(got, want []job.Event) bool {
+	if len(got) < len(want) {
+		return false
+	}
+	for i := range want {
+		if got[i].Cursor() != want[i].Cursor() || !bytes.Equal(got[i].Data, want[i].Data) {
+			return false
+		}
+	}
+	return true
+}
+
+// Whatever is in a block, mending it once is enough, and takes nothing that fits.
+func TestMendTwiceIsOnce(t *testing.T) {
+	var whole []byte
+	empty := newBlock(jobsStream, 1, nil)
+	for n := range uint64(20) {
+		whole = append(whole, empty.made(n+1, fmt.Sprint("jobs.k.job_", n), strings.Repeat("x", int(n)*7))...)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		data := bytes.Clone(whole)
+		for range rapid.IntRange(1, 5).Draw(t, "damages") {
+			at := rapid.IntRange(0, len(data)-1).Draw(t, "at")
+			part := rapid.SliceOfN(rapid.Byte(), 1, 60).Draw(t, "part")
+			if rapid.Bool().Draw(t, "cut") {
+				data = append(data[:at:at], data[min(len(data), at+len(part)):]...)
+			} else {
+				copy(data[at:], part)
+			}
+			if len(data) == 0 {
+				return
+			}
+		}
+		tail := rapid.Bool().Draw(t, "tail")
+		before := intactIn(newBlock(jobsStream, 1, bytes.Clone(data)))
+		b := newBlock(jobsStream, 1, data)
+		_, last := b.mend(0, tail)
+		after := intactIn(b)
+		for _, r := range before {
+			if !bytes.Contains(b.data, r) {
+				t.Fatalf("a record that fitted is gone: %q", r)
+			}
+		}
+		if len(after) < len(before) {
+			t.Fatalf("%d records of %d", len(after), len(before))
+		}
+		found, again := b.mend(0, tail)
+		if len(found) > 0 || again != last {
+			t.Fatalf("mended again: %v, ends at %d and %d", found, last, again)
+		}
+	})
+}
+
+// made returns a record as the server writes it.
+func (b *block) made(sequence uint64, subject, message string) []byte {
+	r := record{end: recordHead + len(subject) + len(message) + recordSeal, sequence: sequence, time: int64(sequence), subject: len(subject)}
+	b.data = append(append(append(make([]byte, recordHead), subject...), message...), make([]byte, recordSeal)...)
+	b.write(r)
+	copy(b.data[r.end-recordSeal:], b.seal(r))
+	return b.data
+}
+
+// intactIn returns the records of a block in order of sequence that fit, wherever they are.
+func intactIn(b *block) (all [][]byte) {
+	last := uint64(0)
+	for at := 0; at < len(b.data); at++ {
+		if r, ok := b.at(at); ok && b.fits(r) && r.number() > last {
+			all = append(all, b.data[r.begin:r.end])
+			last, at = r.number(), r.end-1
+		}
+	}
+	return all
+}

@@ -1,0 +1,169 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// A submit with an idempotency key stores two things:
+//
+//	key record {job, fingerprint}, if there is none ──▶ job.queued, if the job has no message ──▶ answer
+//
+// A repeat finds the record, and then the job, or does the second step again: the job's
+// id is in the record, so that it is stored once, however many do it. That the job
+// is not there must not mean that it has gone: before a job leaves the log, its key
+// record is told that it was there.
+
+// keyWindow is how long a key is remembered: a client that was away over night still
+// repeats the same submit.
+const keyWindow = 24 * time.Hour
+
+// keyRecord is what is stored of a key.
+type keyRecord struct {
+	Job         job.ID    `json:"job"`
+	Fingerprint string    `json:"fingerprint"` // of what was asked for
+	Time        time.Time `json:"time"`
+	Stored      bool      `json:"stored,omitempty"` // the job was in the log, wherever it is now
+}
+
+// errKeyReused is the error of a key that came with another body before.
+var errKeyReused = job.Problemf("idempotency-mismatch", "The Idempotency-Key was used for another request.")
+
+// keyName returns the name of a key's record: of an owner's, and of any bytes.
+func keyName(owner, key string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s%s", len(owner), owner, key))
+	return hex.EncodeToString(sum[:16])
+}
+
+// SubmitOnce is Submit for a request that its caller may repeat: for keyWindow the same
+// key of the same owner is the same job, as it is now, and replayed says that it was
+// there. fingerprint stands for what was asked for; another one is errKeyReused.
+// job.ErrNotFound: the job was, and is no more.
+func (b *Broker) SubmitOnce(ctx context.Context, key, fingerprint string, r *job.Request) (j job.Job, replayed bool, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	o := once{b: b, name: keyName(r.Owner, key), request: *r}
+	o.request.Once = o.name
+	unlock, err := b.lockKey(ctx, o.name)
+	if err != nil {
+		return job.Job{}, false, err
+	}
+	defer unlock()
+	rec, err := b.keyRecord(ctx, o.name)
+	switch {
+	case errors.Is(err, errNone):
+		return o.first(ctx, keyRecord{Job: job.NewID(), Fingerprint: fingerprint, Time: time.Now().UTC()})
+	case err != nil:
+		return job.Job{}, false, unavailable(err)
+	case rec.Fingerprint != fingerprint:
+		return job.Job{}, false, errKeyReused
+	}
+	return o.again(ctx, rec)
+}
+
+// once is a submit with a key, which nobody else of this process uses meanwhile. So who
+// finds that the job was never in the log is the only one who puts it there.
+type once struct {
+	b       *Broker
+	name    string // of the key's record
+	request job.Request
+}
+
+// first stores the key and the job.
+func (o *once) first(ctx context.Context, rec keyRecord) (job.Job, bool, error) {
+	if err := o.b.admit(&o.request); err != nil {
+		return job.Job{}, false, err
+	}
+	if err := o.b.setKeyRecord(ctx, o.name, rec, true); err != nil {
+		o.b.queue.Dismiss(o.request.Kind)
+		return job.Job{}, false, unavailable(err)
+	}
+	j, existed, err := o.b.enter(ctx, rec.Job, &o.request)
+	if errors.Is(err, job.ErrTooLarge) || errors.Is(err, errFull()) { // nothing was stored, or will be
+		if err := o.b.store.dropKey(ctx, o.name); err != nil {
+			o.b.log.Warn("the key of a submit that was refused is left to expire", zap.Error(err))
+		}
+	}
+	return j, existed, err
+}
+
+// again returns the job of a key that was used, or stores it if who used it could not.
+func (o *once) again(ctx context.Context, rec keyRecord) (job.Job, bool, error) {
+	j, err := o.b.Job(ctx, rec.Job)
+	if !errors.Is(err, job.ErrNotFound) || rec.Stored {
+		return j, true, err
+	}
+	if err := o.b.admit(&o.request); err != nil {
+		return job.Job{}, false, err
+	}
+	return o.b.enter(ctx, rec.Job, &o.request)
+}
+
+// lockKey waits until nobody else uses the key.
+func (b *Broker) lockKey(ctx context.Context, name string) (unlock func(), err error) {
+	for {
+		b.mu.Lock()
+		busy := b.keys[name]
+		if busy == nil {
+			free := make(chan struct{})
+			b.keys[name] = free
+			b.mu.Unlock()
+			return func() { b.unlockKey(name, free) }, nil
+		}
+		b.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, job.Problemf("in-progress", "The first request with this key is not stored yet.")
+		}
+	}
+}
+
+func (b *Broker) unlockKey(name string, free chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.keys, name)
+	close(free)
+}
+
+// keyRecord reads what is stored of a key; errNone.
+func (b *Broker) keyRecord(ctx context.Context, name string) (rec keyRecord, err error) {
+	data, err := b.store.key(ctx, name)
+	if err == nil {
+		data, err = unseal(name, data)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &rec)
+	}
+	return rec, err
+}
+
+func (b *Broker) setKeyRecord(ctx context.Context, name string, rec keyRecord, fresh bool) error {
+	return b.store.setKey(ctx, name, seal(name, mustJSON(rec)), time.Until(rec.Time.Add(keyWindow)), fresh)
+}
+
+// leaveKey notes with the key of a job that is about to leave the log, if it has one,
+// that it was there.
+func (b *Broker) leaveKey(j *job.Job) error {
+	if j.Once == "" {
+		return nil
+	}
+	rec, err := b.keyRecord(b.ctx, j.Once)
+	if errors.Is(err, errNone) || errors.Is(err, errDamaged) || err == nil && (rec.Stored || time.Since(rec.Time) >= keyWindow) {
+		return nil // nobody asks for it any more, or it cannot be read
+	}
+	if err != nil {
+		return err
+	}
+	rec.Stored = true
+	return b.setKeyRecord(b.ctx, j.Once, rec, false)
+}

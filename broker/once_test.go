@@ -1,0 +1,90 @@
+package broker
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// TestOnceAtEveryStep ends the process before and after each step of a submit with a key,
+// and of its job's way through the log. Whoever comes with the key afterwards, the job
+// is one, and once it was, it is never made again.
+func TestOnceAtEveryStep(t *testing.T) { atEveryStep(t, onceAt) }
+
+func onceAt(t *testing.T, n int, after bool) (finished bool) {
+	s := newShared(t)
+	c := &crash{store: s, left: n, after: after}
+	b := node(t, c)
+	ids := map[job.ID]bool{}
+	if j, _, err := once1(t, b); err == nil {
+		ids[j.ID] = true
+		if task, err := b.claim(t.Context(), j.ID); err == nil {
+			_ = task.succeed(t.Context())
+			task.end()
+		}
+	}
+	b.archiveOver()
+	b.purgeBelow(b.mark())
+	c.mu.Lock()
+	finished = c.left > 0
+	c.mu.Unlock()
+	halt(b)
+
+	next := node(t, s)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			j, _, err := once1(t, next)
+			require.NoError(t, err)
+			mu.Lock()
+			defer mu.Unlock()
+			ids[j.ID] = true
+		})
+	}
+	wg.Wait()
+	require.Len(t, ids, 1)
+	for id := range ids {
+		if j, err := next.Job(t.Context(), id); err == nil && !j.Status.Over() {
+			require.NoError(t, claimFrom(t, next, id).succeed(t.Context()))
+		}
+		require.Eventually(t, func() bool { return next.Archived(id) }, timeToWait, tick)
+		require.NoError(t, s.put(t.Context(), string(id), nil, time.Nanosecond)) // its time is over
+	}
+	next.purgeBelow(next.mark())
+	_, replayed, err := once1(t, next)
+	require.True(t, replayed)
+	require.ErrorIs(t, err, job.ErrNotFound)
+	return finished
+}
+
+func once1(t *testing.T, b *Broker) (job.Job, bool, error) {
+	return b.SubmitOnce(t.Context(), "key", "fingerprint", &job.Request{Kind: testKind, Input: []byte("in")})
+}
+
+// A submit that was refused for good leaves its key free.
+func TestRefusedSubmitLeavesItsKey(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	h := &hook{store: shared{m}}
+	b := node(t, h)
+	h.onPublish = func(_ func(func(uint64, error)), done func(uint64, error)) { go done(0, errFull()) }
+	_, _, err := once1(t, b)
+	require.ErrorIs(t, err, errFull())
+	h.onPublish = nil
+	_, replayed, err := once1(t, b)
+	require.NoError(t, err)
+	require.False(t, replayed)
+
+	h.onPublish = func(_ func(func(uint64, error)), done func(uint64, error)) {
+		go done(0, unavailable(errors.New("away")))
+	}
+	_, _, err = b.SubmitOnce(t.Context(), "another", "f", &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, errSilent, "nobody knows")
+	require.Len(t, m.keys, 2, "so the key stays")
+}
