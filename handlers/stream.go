@@ -69,13 +69,11 @@ type session struct {
 	lines bool // NDJSON
 	types filter
 
-	reset     string     // why the reader has yet to be told to start over; "": it need not be
-	at        job.Cursor // behind the last event that the reader got or was spared
-	spared    bool       // the last one was not sent: the reader does not know at
-	placeless bool       // it asked for the latest, or by no cursor, and nobody knows the job: an id would win over its asking again
-
-	ticks chan time.Time // has one when it is time to look whether the reader has heard anything of late
-	timer *time.Timer    // fills it; set anew when it fired, and not with each event
+	reset     string      // why the reader has yet to be told to start over; "": it need not be
+	at        job.Cursor  // behind the last event that the reader got or was spared
+	spared    bool        // the last one was not sent: the reader does not know at
+	placeless bool        // it asked for the latest, or by no cursor, and nobody knows the job: an id would win over its asking again
+	silent    *time.Timer // set anew when it has fired, and not with each event: then it is time to look whether there was one
 }
 
 func (a *API) newStream(c *gin.Context, j *job.Job, r reading) *session {
@@ -98,14 +96,13 @@ func (s *session) header() {
 // run writes events until the last one, or until the reader, its token or the
 // server is gone.
 func (s *session) run(ctx context.Context, from start) error {
-	s.ticks = make(chan time.Time, 1)
-	s.timer = time.AfterFunc(s.api.Heartbeat, func() { s.ticks <- time.Now() }) // there is room: the last one was taken before it was set
-	defer s.timer.Stop()
+	s.silent = time.NewTimer(s.api.Heartbeat)
+	defer s.silent.Stop()
 	if err := s.begin(from.reset); err != nil {
 		return err
 	}
 	for {
-		b, err := from.Next(ctx, s.ticks)
+		b, err := from.Next(ctx, s.silent.C)
 		switch {
 		case err != nil:
 			return s.finish(ctx, err)
@@ -206,10 +203,10 @@ func (s *session) appendReset(b []byte, first *string, at job.Cursor) ([]byte, e
 // tick beats if the reader has heard nothing for long.
 func (s *session) tick() error {
 	if rest := s.api.Heartbeat - time.Since(s.last); rest > 0 {
-		s.timer.Reset(rest)
+		s.silent.Reset(rest)
 		return nil
 	}
-	s.timer.Reset(s.api.Heartbeat)
+	s.silent.Reset(s.api.Heartbeat)
 	return s.beat()
 }
 
