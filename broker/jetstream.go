@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,8 +80,7 @@ func streamOf(ctx context.Context, js jetstream.JetStream, c jetstream.StreamCon
 }
 
 func (s *jetStream) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
-	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(fence, 10)}}
-	s.acks.publish(&nats.Msg{Subject: subject, Header: header, Data: data}, s.durable(done))
+	s.acks.publish(subject, fence, data, s.durable(done))
 }
 
 // durable returns done, to be called once what was acknowledged is durable.
