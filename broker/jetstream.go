@@ -28,6 +28,7 @@ type jetStream struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	jobs     jetstream.Stream
+	direct   bool // jobs is read at askAny
 	done     jetstream.Stream
 	settings jetstream.KeyValue
 	acks     *acks
@@ -48,13 +49,14 @@ func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, 
 		stream *jetstream.Stream
 		config jetstream.StreamConfig
 	}{
-		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, Duplicates: time.Second}}, // no message ids are used
+		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, AllowDirect: true, Duplicates: time.Second}}, // no message ids are used
 		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
 	} {
 		if *c.stream, err = streamOf(ctx, js, c.config); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
 		}
 	}
+	s.allowDirect(ctx)
 	if s.settings, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: settingsBucket}); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", settingsBucket, err)
 	}
@@ -77,16 +79,6 @@ func streamOf(ctx context.Context, js jetstream.JetStream, c jetstream.StreamCon
 func (s *jetStream) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
 	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(fence, 10)}}
 	s.acks.publish(&nats.Msg{Subject: subject, Header: header, Data: data}, done)
-}
-
-// get and next ask the stream's leader, not a replica that answers directly: what
-// they do not find must not be there.
-func (s *jetStream) get(ctx context.Context, position uint64) (stored, error) {
-	return s.read(s.jobs.GetMsg(ctx, position))
-}
-
-func (s *jetStream) next(ctx context.Context, subject string, position uint64) (stored, error) {
-	return s.read(s.jobs.GetMsg(ctx, position, jetstream.WithGetMsgSubject(subject)))
 }
 
 func (s *jetStream) has(ctx context.Context, subject string) (bool, error) {
