@@ -156,3 +156,16 @@ func TestVerdictsAreTheLeaders(t *testing.T) {
 		require.Equal(t, askLeader, m.Subject)
 	}
 }
+
+// An operator who takes back the permission to read directly is no damage.
+func TestNoLongerDirect(t *testing.T) {
+	s, err := openEmbedded(t.Context(), t.TempDir(), 1<<30, zap.NewNop())
+	require.NoError(t, err)
+	b := node(t, s)
+	id := talk(t, b).Job.ID
+	c := s.jobs.CachedInfo().Config
+	c.AllowDirect = false
+	_, err = s.js.UpdateStream(t.Context(), c)
+	require.NoError(t, err)
+	requireAll(t, allEvents(t, b, id))
+}
