@@ -34,8 +34,6 @@ type frame struct {
 	First      uint64       // seq of the first record, or of the next if there is none
 	Records    []job.Record //
 	Attachment []byte
-
-	alone bool // it was read from the log by itself; not stored
 }
 
 // ends reports whether the job is over with the message.

@@ -29,6 +29,7 @@ type jetStream struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	jobs     jetstream.Stream
+	direct   bool // jobs is read at askAny
 	done     jetstream.Stream
 	keyed    jetstream.Stream
 	settings jetstream.KeyValue
@@ -41,18 +42,19 @@ type jetStream struct {
 	found    int // damage, when it was opened
 }
 
-// newJetStream makes the streams on the server behind nc, if they are not there.
-func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, error) {
+// newJetStream makes the streams on the server behind nc, if they are not there. e is the
+// server if it is our own.
+func newJetStream(ctx context.Context, nc *nats.Conn, e *embedded) (*jetStream, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
-	s := &jetStream{nc: nc, js: js, stop: stop}
+	s := &jetStream{nc: nc, js: js, embedded: e}
 	for _, c := range []struct {
 		stream *jetstream.Stream
 		config jetstream.StreamConfig
 	}{
-		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, Duplicates: time.Second}}, // no message ids are used
+		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, AllowDirect: true, Duplicates: time.Second}}, // no message ids are used
 		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
 		{&s.keyed, jetstream.StreamConfig{Name: keysStream, Subjects: []string{keysPrefix + "*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
 	} {
@@ -60,6 +62,7 @@ func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, 
 			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
 		}
 	}
+	s.allowDirect(ctx)
 	if s.settings, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: settingsBucket}); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", settingsBucket, err)
 	}
@@ -102,16 +105,6 @@ func (s *jetStream) sync(ctx context.Context) error {
 		return nil
 	}
 	return s.syncer.wait(ctx)
-}
-
-// get and next ask the stream's leader, not a replica that answers directly: what
-// they do not find must not be there.
-func (s *jetStream) get(ctx context.Context, position uint64) (stored, error) {
-	return s.read(s.jobs.GetMsg(ctx, position))
-}
-
-func (s *jetStream) next(ctx context.Context, subject string, position uint64) (stored, error) {
-	return s.read(s.jobs.GetMsg(ctx, position, jetstream.WithGetMsgSubject(subject)))
 }
 
 func (s *jetStream) has(ctx context.Context, subject string) (bool, error) {

@@ -38,6 +38,7 @@ type entry struct {
 // kept is where a message of a job lies, and its bytes if they are held.
 type kept struct {
 	position uint64
+	size     int
 	data     []byte
 }
 
@@ -306,7 +307,7 @@ func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after 
 
 // keep remembers where a message lies, and its bytes while they are few.
 func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
-	k, n := kept{position: position}, int64(len(data))
+	k, n := kept{position: position, size: len(data)}, int64(len(data))
 	b.written += n
 	if m.moved() {
 		b.rebase(e, m, position)

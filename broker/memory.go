@@ -106,6 +106,14 @@ func (m *memory) get(_ context.Context, position uint64) (stored, error) {
 	return m.log[i], nil
 }
 
+func (m *memory) several(ctx context.Context, positions []uint64) []stored {
+	found := make([]stored, len(positions))
+	for i, p := range positions {
+		found[i], _ = m.get(ctx, p)
+	}
+	return found
+}
+
 func (m *memory) next(_ context.Context, subject string, position uint64) (stored, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

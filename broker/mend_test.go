@@ -66,7 +66,7 @@ func fillStore(t *testing.T) *filled {
 func eventsOf(t *testing.T, b *Broker, id job.ID) (all []job.Event, err error) {
 	t.Helper()
 	for after := (job.Cursor{}); ; after = all[len(all)-1].Cursor() {
-		events, err := b.History(t.Context(), id, after)
+		events, err := b.History(t.Context(), id, after, 128<<10)
 		if err != nil || len(events) == 0 {
 			return all, err
 		}

@@ -16,8 +16,12 @@ type store interface {
 	// that nothing was stored. Verdicts with positions come from one goroutine, in
 	// the order of positions.
 	publish(subject string, fence uint64, data []byte, done func(position uint64, err error))
-	// get returns the message of the log at position; errNone if there is none.
+	// get returns the message of the log at position; errNone if there is none. It asks
+	// the leader.
 	get(ctx context.Context, position uint64) (stored, error)
+	// several returns what it finds, at once, of the messages at positions, in their
+	// order, and a zero for what it does not. That is no verdict: get has the last word.
+	several(ctx context.Context, positions []uint64) []stored
 	// next returns the subject's first message at or behind position; errNone. It
 	// asks the leader. A store that cannot read at all (no file can be opened) may say
 	// errNone as well: before much is made of it, has is to be asked.
