@@ -24,18 +24,19 @@ import (
 type filled struct {
 	dir    string
 	events map[job.ID][]job.Event
-	blocks []string // the files
+	keys   map[string]job.ID // of the jobs that came with one
+	blocks []string          // the files
 }
 
 func fillStore(t *testing.T) *filled { return fillWith(t, fillSmall) }
 
 // fillWith makes a store of the jobs that jobs runs, and returns.
-func fillWith(t *testing.T, jobs func(*testing.T, *Broker) []job.ID) *filled {
-	f := &filled{dir: t.TempDir(), events: map[job.ID][]job.Event{}}
+func fillWith(t *testing.T, jobs func(*testing.T, *Broker, *filled) []job.ID) *filled {
+	f := &filled{dir: t.TempDir(), events: map[job.ID][]job.Event{}, keys: map[string]job.ID{}}
 	s, err := openEmbedded(t.Context(), Options{Dir: f.dir, MaxStore: 1 << 30, Log: zap.NewNop()})
 	require.NoError(t, err)
 	b, _ := reopen(t, s, 48*time.Hour)
-	for _, id := range jobs(t, b) {
+	for _, id := range jobs(t, b, f) {
 		f.events[id], err = eventsOf(t, b, id)
 		require.NoError(t, err)
 	}
@@ -55,24 +56,26 @@ func sizeOf(t *testing.T, name string) int64 {
 	return info.Size()
 }
 
-// fillSmall runs jobs of a few events; half of them are over, and were submitted with a key.
-func fillSmall(t *testing.T, b *Broker) (ids []job.ID) {
-	run := func(id job.ID, events int) *Task {
-		task := claimFrom(t, b, id)
+// fillSmall runs jobs of a few events, each of them with a key; half of them are over.
+func fillSmall(t *testing.T, b *Broker, f *filled) (ids []job.ID) {
+	run := func(events int) *Task {
+		key := fmt.Sprint("key ", len(f.keys))
+		j, _, err := b.SubmitOnce(t.Context(), key, "f", &job.Request{Kind: testKind, Input: []byte("in")})
+		require.NoError(t, err)
+		f.keys[key] = j.ID
+		task := claimFrom(t, b, j.ID)
 		for range events {
 			require.NoError(t, task.Append(t.Context(), output(strings.Repeat("text\n", 10))))
 		}
-		ids = append(ids, id)
+		ids = append(ids, j.ID)
 		return task
 	}
 	for i := range 20 {
-		j, _, err := b.SubmitOnce(t.Context(), fmt.Sprint(i), "", &job.Request{Kind: testKind, Input: []byte("in")})
-		require.NoError(t, err)
-		require.NoError(t, run(j.ID, i%4).succeed(t.Context()))
+		require.NoError(t, run(i%4).succeed(t.Context()))
 	}
 	require.Eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.purged.Load() == b.head }, timeToWait, tick)
 	for i := range 20 {
-		require.NoError(t, run(submitTo(t, b), i%4).back(t.Context()))
+		require.NoError(t, run(i%4).back(t.Context()))
 	}
 	return ids
 }
@@ -80,7 +83,7 @@ func fillSmall(t *testing.T, b *Broker) (ids []job.ID) {
 func eventsOf(t *testing.T, b *Broker, id job.ID) (all []job.Event, err error) {
 	t.Helper()
 	for after := (job.Cursor{}); ; after = all[len(all)-1].Cursor() {
-		events, err := b.History(t.Context(), id, after)
+		events, err := b.History(t.Context(), id, after, 128<<10)
 		if err != nil || len(events) == 0 {
 			return all, err
 		}
@@ -136,6 +139,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 					lost++
 				}
 			}
+			lost += f.forgotten(t, b)
 			reports := append(logs.All(), found.FilterLevelExact(zap.ErrorLevel).All()...)
 			if lost > 0 {
 				require.NotEmpty(t, reports, "%s: %d jobs", what, lost)
@@ -146,6 +150,17 @@ func TestDamageIsNeverSilent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forgotten returns how many keys are another job now.
+func (f *filled) forgotten(t *testing.T, b *Broker) (n int) {
+	for key, id := range f.keys {
+		j, _, err := b.SubmitOnce(t.Context(), key, "f", &job.Request{Kind: testKind, Input: []byte("in")})
+		if err == nil && j.ID != id {
+			n++
+		}
+	}
+	return n
 }
 
 // damages is how many stores are damaged.

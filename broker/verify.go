@@ -51,6 +51,7 @@ const (
 	messageLost    = "the message is lost"
 	jobUnavailable = "the job answers 503, and harms no other"
 	noStart        = "the server does not start"
+	keysAnew       = "it is made anew if its job is there, else the same submit makes a second one"
 )
 
 // ErrInUse is the error of a store that a server has open.
@@ -166,6 +167,7 @@ func (v *verifier) setting(m *located) string {
 		v.marks = &marks{}
 		err = json.Unmarshal(value, v.marks)
 		v.marks.Kept.forget(v.now)
+		v.marks.KeysKept.forget(v.now)
 	}
 	if err != nil {
 		m.then = noStart
@@ -176,7 +178,7 @@ func (v *verifier) setting(m *located) string {
 
 // key says what is wrong with the record of an idempotency key.
 func (v *verifier) key(m *located) string {
-	m.then = "a submit with this key is refused until the record expires"
+	m.then = keysAnew
 	value, err := unseal(m.subject[len(keysPrefix):], m.data)
 	if err == nil {
 		err = json.Unmarshal(value, &keyRecord{})
@@ -188,7 +190,7 @@ func (v *verifier) key(m *located) string {
 }
 
 // checkMarks holds the streams to what was noted of how far they reach; see Broker.checkLog.
-func (v *verifier) checkMarks(log, done *image, others ...*image) {
+func (v *verifier) checkMarks(log, done, keys, settings *image) {
 	var m marks
 	if v.marks != nil {
 		m = *v.marks
@@ -199,14 +201,16 @@ func (v *verifier) checkMarks(log, done *image, others ...*image) {
 	}
 	v.gone(log, "end", log.last+1, max(log.noted, m.Head)+1)
 	v.gone(done, "end", done.last+1, max(done.noted, m.Ended)+1)
-	for _, im := range others {
-		v.gone(im, "end", im.last+1, im.noted+1)
-	}
+	v.gone(keys, "end", keys.last+1, max(keys.noted, m.KeysEnded)+1)
+	v.gone(settings, "end", settings.last+1, settings.noted+1)
 	if n := log.holes(); n > 0 {
 		v.report(Finding{What: fmt.Sprintf("%d messages are missing between others", n), Then: "what was in them is lost", Stream: log.name})
 	}
 	if n := v.kept.missing(m.Kept) - v.ended; n > 0 {
 		v.report(Finding{What: fmt.Sprintf("%d finished jobs are missing", n), Then: "they answer 404", Stream: done.name})
+	}
+	if n := m.KeysKept.sum() - keys.messages; n > 0 {
+		v.report(Finding{What: fmt.Sprintf("the records of %d idempotency keys are missing", n), Then: keysAnew, Stream: keys.name})
 	}
 }
 

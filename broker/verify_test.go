@@ -36,9 +36,9 @@ func verified(t *testing.T, dir string) (Checked, []Finding) {
 // A store that is as it was left has no findings, and is the same afterwards.
 func TestVerifySound(t *testing.T) {
 	for _, tt := range []struct {
-		fill           func(*testing.T, *Broker) []job.ID
+		fill           func(*testing.T, *Broker, *filled) []job.ID
 		live, finished int
-	}{{fillSmall, 20, 20}, {fillLarge, 1, 2}} {
+	}{{fillSmall, 20, 20}, {fillLarge, 2, 2}} {
 		f := fillWith(t, tt.fill)
 		before := sums(t, f.dir)
 		c, found := verified(t, f.dir)
@@ -67,7 +67,7 @@ func sums(t *testing.T, dir string) map[string][32]byte {
 
 // fillLarge runs jobs that have more in the archive than a head: one with a result in pieces,
 // one with events in parts, and a live one that was moved.
-func fillLarge(t *testing.T, b *Broker) []job.ID {
+func fillLarge(t *testing.T, b *Broker, _ *filled) []job.ID {
 	var tasks []*Task
 	for range 3 {
 		tasks = append(tasks, claimFrom(t, b, submitTo(t, b)))
@@ -77,6 +77,8 @@ func fillLarge(t *testing.T, b *Broker) []job.ID {
 			require.NoError(t, task.Append(t.Context(), output(base64.StdEncoding.EncodeToString(noise(partSize/2)))))
 		}
 	}
+	_, _, err := b.SubmitOnce(t.Context(), "key", "f", &job.Request{Kind: testKind})
+	require.NoError(t, err)
 	require.NoError(t, b.move(tasks[2].e))
 	require.NoError(t, tasks[2].back(t.Context()))
 	result := noise(2*job.PieceSize + 1)
@@ -144,6 +146,7 @@ func TestVerifySays(t *testing.T) {
 		{"DONE/msgs/1.blk", "the end of the stream is gone", "lost", func(b []byte) []byte { return b[:len(b)-10] }},
 		{"JOBS/msgs/*.blk", "the end of the stream is gone", "lost", func(b []byte) []byte { return b[:len(b)-10] }},
 		{"KV_MILLSTREAM/msgs/1.blk", "the end of the stream is gone", "lost", func(b []byte) []byte { return b[:50] }},
+		{"KEYS/msgs/1.blk", "the records of 1 idempotency keys are missing", "second", func([]byte) []byte { return nil }},
 		{"KV_MILLSTREAM/msgs/1.blk", "the settings are gone", "new ones", func([]byte) []byte { return nil }},
 	} {
 		t.Run(tt.file+" "+tt.what, func(t *testing.T) {
@@ -170,14 +173,15 @@ func TestVerifySays(t *testing.T) {
 // What lies in a block and is not kept any more is nobody's loss: a job that was purged, a
 // setting that was replaced, a key that was dropped.
 func TestVerifyOfWhatIsGone(t *testing.T) {
-	f := fillWith(t, func(t *testing.T, b *Broker) []job.ID {
+	f := fillWith(t, func(t *testing.T, b *Broker, _ *filled) []job.ID {
 		over, live := submitTo(t, b), submitTo(t, b)
 		require.NoError(t, claimFrom(t, b, over).succeed(t.Context()))
 		require.Eventually(t, func() bool { return b.Archived(over) && b.Purged() == 1 }, timeToWait, tick)
+		rec := keyRecord{Job: live, Time: time.Now()}
 		for _, key := range []string{"x", "y"} {
-			require.NoError(t, b.setKeyRecord(t.Context(), keyName("", key), keyRecord{Job: live, Time: time.Now()}, true))
+			require.NoError(t, b.setKeyRecord(t.Context(), keyName("", key), rec, true))
 		}
-		require.NoError(t, b.store.dropKey(t.Context(), keyName("", "x")))
+		b.dropKey(t.Context(), keyName("", "x"), rec)
 		return []job.ID{over, live}
 	})
 	for _, stream := range []string{jobsStream, keysStream, "KV_" + settingsBucket} {
@@ -230,6 +234,7 @@ func (f *filled) lostIn(t *testing.T, dir string) (lost, said int) {
 			lost++
 		}
 	}
+	lost += f.forgotten(t, b)
 	return lost, logs.Len() + found.FilterLevelExact(zap.ErrorLevel).Len()
 }
 

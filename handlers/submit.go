@@ -35,14 +35,11 @@ func (a *API) submit(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.store(c, k, r, "/input")
+	return a.store(c, k, &s.options, r, "/input")
 }
 
 // submitted reads the body of a submit, if it is of the right sort.
 func (a *API) submitted(c *gin.Context) ([]byte, error) {
-	if err := refuseKey(c); err != nil {
-		return nil, err
-	}
 	if t, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type")); t == ndjsonType {
 		return nil, errBatch
 	}
@@ -52,12 +49,24 @@ func (a *API) submitted(c *gin.Context) ([]byte, error) {
 	return body(c, a.Body)
 }
 
+// optionNames are the options of a raw submit by their names in a query, and
+// optionHeaders by those of their headers, in the form that a request has them in.
+var (
+	optionNames   = slices.Concat(known, unserved, []string{"tag"})
+	optionHeaders = func() (names []string) {
+		for _, name := range optionNames {
+			names = append(names, http.CanonicalHeaderKey(headerOf(name)))
+		}
+		return names
+	}()
+)
+
 // optionsElsewhere fails on options where those of a raw submit stand: here they would
 // be ignored.
 func optionsElsewhere(r *http.Request) error {
 	query := queryOf(r)
-	for _, name := range slices.Concat(known, unserved, []string{"tag"}) {
-		if query.Has(name) || r.Header.Get(headerOf(name)) != "" {
+	for i, name := range optionNames {
+		if query.Has(name) || r.Header.Get(optionHeaders[i]) != "" {
 			return job.Problemf("invalid-request", "%s: options of this request are members of its body, not in the query or in headers", name)
 		}
 	}
@@ -65,14 +74,6 @@ func optionsElsewhere(r *http.Request) error {
 }
 
 var errBatch = job.Problemf("invalid-request", "Batches are not supported by this version: send one job, as an object.")
-
-// refuseKey fails on a key that would not be kept: its sender relies on it.
-func refuseKey(c *gin.Context) error {
-	if c.GetHeader("Idempotency-Key") != "" {
-		return job.Problemf("invalid-request", "Idempotency-Key is not supported by this version.")
-	}
-	return nil
-}
 
 // submission is the body of a submit.
 type submission struct {
@@ -93,8 +94,10 @@ func parseSubmission(doc []byte) (*submission, error) {
 		return nil, invalid("", "The body must be an object.")
 	}
 	s := new(submission)
-	if err := s.decode(doc); err != nil {
-		return nil, err
+	for name, raw := range members(doc) {
+		if err := s.member(name, raw); err != nil {
+			return nil, err
+		}
 	}
 	if s.kind == "" {
 		return nil, invalid("/kind", "is required")
@@ -102,26 +105,9 @@ func parseSubmission(doc []byte) (*submission, error) {
 	return s, nil
 }
 
-// decode reads the members of an object one by one, so that a body of a hundred
-// thousand is refused at the first that is none of ours.
-func (s *submission) decode(doc []byte) error {
-	d := json.NewDecoder(bytes.NewReader(doc))
-	_, err := d.Token() // the brace; checkJSON has seen all of it
-	for err == nil && d.More() {
-		var name json.Token
-		if name, err = d.Token(); err == nil {
-			err = s.member(d, name.(string))
-		}
-	}
-	return err
-}
-
-func (s *submission) member(d *json.Decoder, name string) error {
+// member sets what the member of an object says.
+func (s *submission) member(name string, raw json.RawMessage) error {
 	if err := checkName(name); err != nil {
-		return err
-	}
-	var raw json.RawMessage
-	if err := d.Decode(&raw); err != nil {
 		return err
 	}
 	switch name {
@@ -140,15 +126,17 @@ func (s *submission) member(d *json.Decoder, name string) error {
 	return s.setJSON(name, raw)
 }
 
+// memberNames are the members of a submit that some version of the API knows.
+var memberNames = append([]string{"kind", "input"}, slices.Concat(known, unserved)...)
+
 // checkName fails on a member that no version of the API knows. Names are
 // compared as they are: a parser that takes KIND for kind would be one that
 // another parser before it disagrees with.
 func checkName(name string) error {
-	names := append([]string{"kind", "input"}, slices.Concat(known, unserved)...)
-	if slices.Contains(names, name) {
+	if slices.Contains(memberNames, name) {
 		return nil
 	}
-	for _, n := range names {
+	for _, n := range memberNames {
 		if strings.EqualFold(n, name) {
 			return invalid("/"+escape(name), "is not known; its name is %s", n)
 		}
@@ -179,7 +167,11 @@ func (a *API) kindNamed(name string) (*kind, error) {
 
 // store stores a job and answers with it, as its sender prefers: at once, when it
 // is over, or as a stream of its events. A sender that leaves does not stop it.
-func (a *API) store(c *gin.Context, k *kind, r *job.Request, at string) error {
+func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at string) error {
+	key, err := idempotencyKey(c.Request.Header)
+	if err != nil {
+		return err
+	}
 	if int64(len(r.Input)) > k.MaxInput {
 		return tooLarge(k.MaxInput)
 	}
@@ -194,15 +186,16 @@ func (a *API) store(c *gin.Context, k *kind, r *job.Request, at string) error {
 		}
 		defer leave()
 	}
-	j, err := a.Store.Submit(c.Request.Context(), job.NewID(), r)
+	j, err := a.storeOnce(c, key, o, r)
 	if err != nil {
 		return err
 	}
-	c.Header("Location", linksOf(j.ID).Self)
-	c.Header("Link", "<"+linksOf(j.ID).Events+`>; rel="monitor"`)
+	links := linksOf(j.ID)
+	c.Header("Location", links.Self)
+	c.Header("Link", "<"+links.Events+`>; rel="monitor"`)
 	if streamed {
 		c.Header("Millstream-Token", a.Tokens.Mint(j.ID, j.Owner, j.ExpiresAt))
-		return a.streamNew(c, &j)
+		return a.streamNew(c, j)
 	}
 	return a.answer(c, j)
 }

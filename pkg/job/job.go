@@ -41,7 +41,7 @@ type Job struct {
 	Priority    Priority `json:"priority,omitzero"`
 	Key         string   `json:"key,omitzero"`
 	Tags        []string `json:"tags,omitempty"`
-	Once        string   `json:"once,omitempty"` // name of the record of its idempotency key
+	Once        *Once    `json:"once,omitempty"` // nil: it came without an idempotency key
 
 	CreatedAt         time.Time `json:"created_at"`
 	RunAt             time.Time `json:"run_at,omitzero"`     // while queued: not before; else zero
@@ -54,6 +54,7 @@ type Job struct {
 	Output   json.RawMessage `json:"output,omitempty"`   // data of the terminal event: {"result":…}, {"error":…} or {"reason":…}
 	Result   *Result         `json:"result,omitempty"`   // of one that succeeded
 
+	Failures      []*Problem      `json:"-"`      // of earlier attempts, the last few; nil once it is over
 	Request       *Request        `json:"-"`      // nil once it is over: nobody needs it then
 	CancelRequest json.RawMessage `json:"-"`      // data of the first job.cancel_requested, which the end repeats; nil once it is over
 	Lease         uint64          `json:"-"`      // seq of the job.running that holds it; 0: nobody does
@@ -93,7 +94,7 @@ var folds = map[Type]func(*Job, *Record){
 	Running:         (*Job).foldRunning,
 	Progress:        func(j *Job, r *Record) { j.Progress = r.Data },
 	CancelRequested: (*Job).foldCancelRequested,
-	AttemptFailed:   func(j *Job, _ *Record) { j.release() },
+	AttemptFailed:   (*Job).foldAttemptFailed,
 	Succeeded:       (*Job).foldEnd,
 	Failed:          (*Job).foldEnd,
 	Canceled:        (*Job).foldEnd,
@@ -135,6 +136,9 @@ func (j *Job) foldQueued(r *Record) {
 	if d.RunAt != nil {
 		j.RunAt = time.Time(*d.RunAt)
 	}
+	if d.Reason == ReasonLeaseLost {
+		j.failedWith(j.Attempt, Problemf("lease-lost", "the process of the attempt ended"))
+	}
 	j.Attempt = r.Attempt
 	j.release()
 }
@@ -158,6 +162,16 @@ func (j *Job) foldRunning(r *Record) {
 	}
 }
 
+func (j *Job) foldAttemptFailed(r *Record) {
+	var d struct {
+		Error *Problem `json:"error"`
+	}
+	if json.Unmarshal(r.Data, &d) == nil && d.Error != nil {
+		j.failedWith(r.Attempt, d.Error)
+	}
+	j.release()
+}
+
 func (j *Job) foldCancelRequested(r *Record) {
 	if j.CancelRequestedAt.IsZero() {
 		j.CancelRequestedAt, j.CancelRequest = r.Time, r.Data
@@ -174,7 +188,7 @@ func (j *Job) foldEnd(r *Record) {
 		retention = j.Request.Retention
 	}
 	j.ExpiresAt = r.Time.Add(retention)
-	j.Request, j.CancelRequest = nil, nil
+	j.Request, j.CancelRequest, j.Failures = nil, nil, nil
 	j.release()
 }
 
