@@ -131,13 +131,14 @@ func TestRestoreRefuses(t *testing.T) {
 func TestRestoreInterrupted(t *testing.T) {
 	packed := backedUpOf(t, fillStore(t).dir)
 	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "lost+found"), 0o700))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("enough")
 	_, err := Restore(ctx, dir, bytes.NewReader(packed), func(int64, int64) { cancel(stop) })
 	require.ErrorIs(t, err, stop)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Empty(t, left)
+	require.Len(t, left, 1)
 	_, err = Restore(t.Context(), dir, bytes.NewReader(packed), ignored)
 	require.NoError(t, err, "it can be tried again")
 }

@@ -60,8 +60,10 @@ func reserve(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(entries) > 0 {
-		return nil, fmt.Errorf("%s is not empty: it has %s", dir, entries[0].Name())
+	for _, e := range entries {
+		if e.Name() != "lost+found" { // a volume of its own may have that
+			return nil, fmt.Errorf("%s is not empty: it has %s", dir, e.Name())
+		}
 	}
 	return lock(filepath.Join(dir, "LOCK"))
 }
