@@ -16,6 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// binary is the millstream under test.
+var binary string
+
 // patience is how long is waited for what must come; no measure of speed.
 const patience = 60 * time.Second
 
@@ -171,4 +174,13 @@ func freeAddress(t *testing.T) string {
 	require.NoError(t, err)
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
+}
+
+// do runs a program to its end and returns what it said.
+func do(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out)), err
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 )
@@ -83,9 +82,6 @@ func inside() int {
 	return 0
 }
 
-// binary is the millstream under test.
-var binary string
-
 func withBinary(run func() int) int {
 	binary = filepath.Join(os.TempDir(), "millstream")
 	build := exec.Command("go", "build", "-o", binary, "./cmd/millstream")
@@ -95,13 +91,4 @@ func withBinary(run func() int) int {
 		return 1
 	}
 	return run()
-}
-
-// do runs a program to its end and returns what it said.
-func do(name string, args ...string) (string, error) {
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out)), err
 }
