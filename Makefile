@@ -9,6 +9,7 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 MODULES  := . bench e2e
 FUZZTIME ?= 10s
+CUTS     ?= 24
 
 .DEFAULT_GOAL := help
 
@@ -42,6 +43,10 @@ e2e: setup ## drives the real binary: browser, nginx, curl, npm clients, kill -9
 .PHONY: soak
 soak: setup ## the end-to-end tests that grow with patience, at full size: 1 GiB without a newline, 20 crashes
 	cd e2e && go test -count=1 -timeout 60m -v -run 'TestCrash|TestNoNewline|TestOneKey' . -args -soak
+
+.PHONY: powercut
+powercut: ## cuts the power of a disk under the server CUTS (24) times, and looks for what it had told; Linux, as root
+	cd e2e/powercut && go test -count=1 -timeout 60m -v . -args -cuts $(CUTS)
 
 .PHONY: setup
 setup: ## installs what the end-to-end tests drive, where it is missing

@@ -231,7 +231,7 @@ func (b *block) mend(last uint64, tail bool) (found []finding, _ uint64) {
 }
 
 // extent finds where r ends, which does not fit, and what comes next. It is torn if
-// nothing does, and it is no whole record.
+// nothing does, and it is no whole record, or was not written whole.
 func (b *block) extent(r *record, sane bool, last uint64) (next record, torn bool) {
 	next, more := b.resync(*r, sane, last)
 	switch {
@@ -241,8 +241,20 @@ func (b *block) extent(r *record, sane bool, last uint64) (next record, torn boo
 		r.end = len(b.data)
 		whole := *r
 		torn = !b.repair(&whole)
+	default:
+		torn = b.unwritten(*r)
 	}
 	return next, torn
+}
+
+// sectorSize is the least that a disk writes.
+const sectorSize = 512
+
+// unwritten reports whether the end of r never came to the disk: after a loss of power a
+// file may be as long as it was, and have zeros where it was not written yet.
+func (b *block) unwritten(r record) bool {
+	begin := max(r.begin, (r.end-1)/sectorSize*sectorSize)
+	return len(bytes.Trim(b.data[begin:r.end], "\x00")) == 0
 }
 
 // resync finds what comes behind a record that does not fit; r is what stands there, if

@@ -66,7 +66,8 @@ func (b *Broker) archived(j *job.Job, place uint64) {
 const marksSetting = "marks"
 
 // saveMarks notes how far the log and the archive have come, and that the log may be
-// purged up to a position.
+// purged up to a position. They are synced first: marks that outlive what they are of
+// would tell of a loss where there is none.
 func (b *Broker) saveMarks(purged uint64) error {
 	b.mu.Lock()
 	b.kept.forget(time.Now())
@@ -76,6 +77,9 @@ func (b *Broker) saveMarks(purged uint64) error {
 	b.mu.Unlock()
 	if same {
 		return nil
+	}
+	if err := b.store.sync(b.ctx); err != nil {
+		return err
 	}
 	if err := b.store.set(b.ctx, marksSetting, m, false); err != nil {
 		return err

@@ -220,6 +220,59 @@ func TestMendTwiceIsOnce(t *testing.T) {
 	})
 }
 
+// The last record of a stream is the server's to cut if a loss of power left zeros in the
+// place of its end, from a sector on, and of all behind it. If it is there to its end, it
+// is damaged.
+func TestUnwrittenEndIsNoDamage(t *testing.T) {
+	for size := range 1200 {
+		empty := newBlock(jobsStream, 1, nil)
+		whole := empty.made(1, "jobs.k.job_1", strings.Repeat("x", size))
+		last := len(whole)
+		whole = append(whole, empty.made(2, "jobs.k.job_2", strings.Repeat("y", 1000))...)
+		end := len(whole)
+		whole = append(whole, empty.made(3, "jobs.k.job_3", "z")...)
+		for at := (last/sectorSize + 1) * sectorSize; at < end; at += sectorSize {
+			data := bytes.Clone(whole)
+			clear(data[at:])
+			torn := newBlock(jobsStream, 1, bytes.Clone(data))
+			found, seq := torn.mend(0, true)
+			require.Empty(t, found, "%d of %d", at, end)
+			require.EqualValues(t, 1, seq)
+			require.Equal(t, data, torn.data)
+		}
+		data := whole[:end]
+		data[end-recordSeal-1] ^= 1
+		found, _ := newBlock(jobsStream, 1, data).mend(0, true)
+		require.Len(t, found, 1)
+	}
+}
+
+// The end of a block may be torn as well if what came behind it, in a new block, is not there
+// either; but not before records that are.
+func TestUnwrittenEndBeforeANewBlock(t *testing.T) {
+	first := newBlock(jobsStream, 1, nil)
+	torn := append(first.made(1, "jobs.k.job_1", "x"), first.made(2, "jobs.k.job_2", strings.Repeat("y", 2*sectorSize))...)
+	clear(torn[sectorSize:])
+	next := newBlock(jobsStream, 2, nil).made(3, "jobs.k.job_3", "z")
+	for what, c := range map[string]struct {
+		next  []byte
+		found int
+	}{
+		"empty":     {nil, 0},
+		"unwritten": {make([]byte, len(next)), 0},
+		"written":   {next, 1},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := &mender{dir: t.TempDir(), log: zap.NewNop()}
+			require.NoError(t, os.MkdirAll(m.messages(jobsStream), 0o700))
+			require.NoError(t, os.WriteFile(m.file(jobsStream, 1), torn, 0o600))
+			require.NoError(t, os.WriteFile(m.file(jobsStream, 2), c.next, 0o600))
+			require.NoError(t, m.mendStream(jobsStream, []int{1, 2}))
+			require.Equal(t, c.found, m.found)
+		})
+	}
+}
+
 // made returns a record as the server writes it.
 func (b *block) made(sequence uint64, subject, message string) []byte {
 	r := record{end: recordHead + len(subject) + len(message) + recordSeal, sequence: sequence, time: int64(sequence), subject: len(subject)}
