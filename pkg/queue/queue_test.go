@@ -43,7 +43,7 @@ func runAt(at time.Time) func(*job.Job)      { return func(j *job.Job) { j.RunAt
 
 // take takes a job that may run at once, "" if there is none.
 func (l *log) take() string {
-	id, _ := l.q.tryTake(l.q.line("k"))
+	id, _ := l.q.TryTake("k")
 	return string(id)
 }
 
