@@ -41,7 +41,7 @@ e2e: setup ## drives the real binary: browser, nginx, curl, npm clients, kill -9
 
 .PHONY: soak
 soak: setup ## the end-to-end tests that grow with patience, at full size: 1 GiB without a newline, 20 crashes
-	cd e2e && go test -count=1 -timeout 60m -v -run 'TestCrash|TestNoNewline' . -args -soak
+	cd e2e && go test -count=1 -timeout 60m -v -run 'TestCrash|TestNoNewline|TestOneKey' . -args -soak
 
 .PHONY: setup
 setup: ## installs what the end-to-end tests drive, where it is missing

@@ -33,6 +33,7 @@ type world struct {
 	fails map[string]error // by the name of the call
 	sound int              // bytes of a result that can be read before Read fails
 	calls []string
+	keys  map[string]keyUse
 	open  int          // readers
 	id    job.ID       // of the next submit; "": the one it brings
 	last  *job.Request // of the last submit
@@ -48,7 +49,7 @@ type stored struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}}
+	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}, keys: map[string]keyUse{}}
 }
 
 func (w *world) call(name string) error {
@@ -102,6 +103,30 @@ func (w *world) Submit(_ context.Context, id job.ID, r *job.Request) (job.Job, e
 		Data: job.MustData(job.QueuedData{Kind: r.Kind, Attempt: 1, Reason: job.ReasonSubmitted}),
 	})
 	return w.now(id), nil
+}
+
+// SubmitOnce knows one key.
+func (w *world) SubmitOnce(ctx context.Context, key, fingerprint string, r *job.Request) (job.Job, bool, error) {
+	w.mu.Lock()
+	used := w.keys[key]
+	w.mu.Unlock()
+	switch {
+	case used.id == "":
+		j, err := w.Submit(ctx, job.NewID(), r)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.keys[key] = keyUse{j.ID, fingerprint}
+		return j, false, err
+	case used.fingerprint != fingerprint:
+		return job.Job{}, false, job.Problemf("idempotency-mismatch", "another request")
+	}
+	return w.now(used.id), true, nil
+}
+
+// keyUse is what an idempotency key was used for.
+type keyUse struct {
+	id          job.ID
+	fingerprint string
 }
 
 // begin has the job claimed.

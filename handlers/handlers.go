@@ -30,6 +30,9 @@ import (
 type Log interface {
 	// Submit stores a new job; it is stored when Submit returns.
 	Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error)
+	// SubmitOnce is Submit, unless the owner has used the key already: then it returns
+	// the job that was stored for it, as it is now, and replayed.
+	SubmitOnce(ctx context.Context, key, fingerprint string, r *job.Request) (j job.Job, replayed bool, err error)
 	// Cancel asks for the job's end and returns it as it stands afterwards. A job
 	// that is over comes back unchanged.
 	Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error)

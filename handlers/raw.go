@@ -9,9 +9,6 @@ import (
 // raw answers POST /v1/kinds/{kind}/jobs: the body is the input, of any type that
 // the kind takes, and the options are in the query or in headers.
 func (a *API) raw(c *gin.Context) error {
-	if err := refuseKey(c); err != nil {
-		return err
-	}
 	k, err := a.kindNamed(c.Param("kind"))
 	if err != nil {
 		return err
@@ -20,7 +17,11 @@ func (a *API) raw(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := rawRequest(c, k)
+	o, err := rawOptions(c)
+	if err != nil {
+		return err
+	}
+	r, err := o.request(k)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,7 @@ func (a *API) raw(c *gin.Context) error {
 		}
 	}
 	r.Input, r.InputType = input, inputType
-	return a.store(c, k, r, "")
+	return a.store(c, k, o, r, "")
 }
 
 const unknownType = "application/octet-stream"
@@ -53,15 +54,15 @@ func inputTypeOf(c *gin.Context, k *kind) (string, error) {
 	return t, nil
 }
 
-// rawRequest returns the request that the headers and the query ask for. The query
-// wins: whoever wrote the address saw it last.
-func rawRequest(c *gin.Context, k *kind) (*job.Request, error) {
-	var o options
+// rawOptions returns what the headers and the query ask for. The query wins: whoever
+// wrote the address saw it last.
+func rawOptions(c *gin.Context) (*options, error) {
+	o := new(options)
 	if err := o.setHeader(c.Request.Header); err != nil {
 		return nil, err
 	}
 	if err := o.setQuery(queryOf(c.Request)); err != nil {
 		return nil, err
 	}
-	return o.request(k)
+	return o, nil
 }

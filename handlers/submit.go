@@ -35,14 +35,11 @@ func (a *API) submit(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.store(c, k, r, "/input")
+	return a.store(c, k, &s.options, r, "/input")
 }
 
 // submitted reads the body of a submit, if it is of the right sort.
 func (a *API) submitted(c *gin.Context) ([]byte, error) {
-	if err := refuseKey(c); err != nil {
-		return nil, err
-	}
 	if t, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type")); t == ndjsonType {
 		return nil, errBatch
 	}
@@ -65,14 +62,6 @@ func optionsElsewhere(r *http.Request) error {
 }
 
 var errBatch = job.Problemf("invalid-request", "Batches are not supported by this version: send one job, as an object.")
-
-// refuseKey fails on a key that would not be kept: its sender relies on it.
-func refuseKey(c *gin.Context) error {
-	if c.GetHeader("Idempotency-Key") != "" {
-		return job.Problemf("invalid-request", "Idempotency-Key is not supported by this version.")
-	}
-	return nil
-}
 
 // submission is the body of a submit.
 type submission struct {
@@ -179,7 +168,11 @@ func (a *API) kindNamed(name string) (*kind, error) {
 
 // store stores a job and answers with it, as its sender prefers: at once, when it
 // is over, or as a stream of its events. A sender that leaves does not stop it.
-func (a *API) store(c *gin.Context, k *kind, r *job.Request, at string) error {
+func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at string) error {
+	key, err := idempotencyKey(c.Request.Header)
+	if err != nil {
+		return err
+	}
 	if int64(len(r.Input)) > k.MaxInput {
 		return tooLarge(k.MaxInput)
 	}
@@ -194,7 +187,7 @@ func (a *API) store(c *gin.Context, k *kind, r *job.Request, at string) error {
 		}
 		defer leave()
 	}
-	j, err := a.Store.Submit(c.Request.Context(), job.NewID(), r)
+	j, err := a.storeOnce(c, key, o, r)
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,44 @@ func TestSubmit(t *testing.T) {
 	})
 }
 
+// The same key is the same job, however the same request is written; another request is
+// refused.
+func TestIdempotencyKey(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		const body, key = `{"kind":"report","input":{"month": 11},"tags":["a"]}`, "Idempotency-Key"
+		first := s.post("/v1/jobs", body, key, `"a \"key\""`)
+		require.Equal(t, 202, first.StatusCode)
+		require.Empty(t, first.Header.Get("Idempotency-Replayed"))
+		at := first.Header.Get("Location")
+		id := job.ID(at[len("/v1/jobs/"):])
+		s.begin(id)
+		s.succeed(id, `"done"`)
+		for name, again := range map[string]answer{
+			"as it was":       s.post("/v1/jobs", body, key, `"a \"key\""`),
+			"without quotes":  s.post("/v1/jobs", body, key, `a "key"`),
+			"another order":   s.post("/v1/jobs", `{"tags":["a"],"input":{"month":11},"kind":"report"}`, key, `"a \"key\""`),
+			"the other way":   s.post("/v1/kinds/report/jobs?tag=a", `{"month":11}`, key, `"a \"key\""`),
+			"waiting for end": s.post("/v1/jobs", body, key, `"a \"key\""`, "Prefer", "wait=1"),
+		} {
+			require.Equal(t, 200, again.StatusCode, name)
+			require.Equal(t, "true", again.Header.Get("Idempotency-Replayed"), name)
+			require.Equal(t, at, again.Header.Get("Location"), name)
+			require.Contains(t, again.body, `"status":"succeeded"`, name)
+			require.Contains(t, again.body, `"token":"`, name)
+		}
+		stream := s.post("/v1/jobs", body, key, `"a \"key\""`, "Accept", sseType)
+		require.Equal(t, "true", stream.Header.Get("Idempotency-Replayed"))
+		require.Contains(t, stream.body, "event: job.queued")
+		for _, other := range []string{
+			`{"kind":"report","input":{"month":12},"tags":["a"]}`, `{"kind":"report","input":{"month":11}}`,
+			`{"kind":"report","input":{"month":11},"tags":["a"],"priority":"high"}`, `{"kind":"resize","input":{"url":"a"},"tags":["a"]}`,
+		} {
+			s.problem(s.post("/v1/jobs", other, key, `a "key"`), 422, "idempotency-mismatch")
+		}
+		require.Len(t, s.jobs, 1)
+	})
+}
+
 func TestOptions(t *testing.T) {
 	want := job.Request{
 		Kind: "report", Owner: anonymous, Tags: []string{"a", "b,c"}, Priority: job.High,
@@ -116,7 +154,10 @@ func TestSubmitRefused(t *testing.T) {
 		"a form":               {body: ok + `}`, header: []string{"Content-Type", "application/x-www-form-urlencoded"}, status: 415, problem: "unsupported-type", pointer: "-"},
 		"no media type":        {body: ok + `}`, header: []string{"Content-Type", "json"}, status: 415, problem: "unsupported-type", pointer: "-"},
 		"compressed":           {body: ok + `}`, header: []string{"Content-Encoding", "gzip"}, status: 415, problem: "unsupported-type", pointer: "-", detail: "Content-Encoding"},
-		"key":                  {body: ok + `}`, header: []string{"Idempotency-Key", `"a"`}, status: 400, problem: "invalid-request", pointer: "-", detail: "not supported by this version"},
+		"key empty":            {body: ok + `}`, header: []string{"Idempotency-Key", `""`}, status: 400, problem: "invalid-request", pointer: "-", detail: "Idempotency-Key"},
+		"key open":             {body: ok + `}`, header: []string{"Idempotency-Key", `"a`}, status: 400, problem: "invalid-request", pointer: "-", detail: "Idempotency-Key"},
+		"key of 256":           {body: ok + `}`, header: []string{"Idempotency-Key", big[:256]}, status: 400, problem: "invalid-request", pointer: "-", detail: "Idempotency-Key"},
+		"key of bytes":         {body: ok + `}`, header: []string{"Idempotency-Key", "\xff"}, status: 400, problem: "invalid-request", pointer: "-", detail: "Idempotency-Key"},
 		"tags no array":        {body: ok + `,"tags":"a"}`, status: 400, problem: "invalid-request", pointer: "/tags"},
 		"tag no string":        {body: ok + `,"tags":[1]}`, status: 400, problem: "invalid-request", pointer: "/tags"},
 		"17 tags":              {body: ok + `,"tags":["` + strings.Repeat(`a","`, 16) + `a"]}`, status: 400, problem: "invalid-request", pointer: "/tags"},
@@ -141,7 +182,7 @@ func TestSubmitRefused(t *testing.T) {
 		},
 
 		"raw: no such kind":             {path: "/v1/kinds/nope/jobs", status: 404, problem: "not-found", pointer: "-"},
-		"raw: key":                      {path: "/v1/kinds/report/jobs", header: []string{"Idempotency-Key", "a"}, status: 400, problem: "invalid-request", pointer: "-"},
+		"raw: key":                      {path: "/v1/kinds/report/jobs", header: []string{"Idempotency-Key", `"a"b"`}, status: 400, problem: "invalid-request", pointer: "-"},
 		"raw: no option":                {path: "/v1/kinds/report/jobs?max_attemps=3", status: 400, problem: "invalid-request", pointer: "-", detail: "max_attemps"},
 		"raw: option not served":        {path: "/v1/kinds/report/jobs?delay=3s", status: 400, problem: "invalid-request", pointer: "/delay", detail: "not supported by this version"},
 		"raw: header not served":        {path: "/v1/kinds/report/jobs", header: []string{"Millstream-Run-At", "now"}, status: 400, problem: "invalid-request", pointer: "/run_at", detail: "not supported by this version"},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,6 +79,7 @@ func (s *submission) flags(cmd *cobra.Command) {
 	f.Var(flagOf(&o.Timeout, someTime), "timeout", "how long an attempt may take (default: the kind's)")
 	f.Var(flagOf(&o.MaxAttempts, atLeastOnce), "max-attempts", "how often to try (default: the kind's)")
 	f.Var(flagOf(&o.Retention, someTime), "retention", "how long to keep the job after its end (default: the kind's)")
+	f.StringVar(&o.Key, "once", "", "an idempotency `key`: the same submit again within 24 h is the same job (default: a new one, in case an answer is lost)")
 	f.BoolVarP(&s.watch, "watch", "w", false, "follow the job to its end")
 	f.Var(flagOf(&s.wait, someTime), "wait", "wait this long for the end, then end with 5; the job goes on")
 	f.BoolVar(&s.json, "json", false, "print the job's JSON object, or with --watch each event's")
@@ -85,13 +87,16 @@ func (s *submission) flags(cmd *cobra.Command) {
 
 var priorities = map[string]job.Priority{"low": job.Low, "normal": job.Normal, "high": job.High}
 
-// check reads the priority.
+// check reads the priority, and sees to the key.
 func (s *submission) check() error {
 	p, ok := priorities[s.priority]
 	if !ok {
 		return fmt.Errorf("--priority %s: must be low, normal or high", s.priority)
 	}
 	s.options.Priority = p
+	if s.options.Key == "" {
+		s.options.Key = rand.Text()
+	}
 	return nil
 }
 

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -78,10 +80,16 @@ type SubmitOptions struct {
 	MaxAttempts int
 	Retention   time.Duration // of the job, after its end
 	Wait        time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
+
+	// Key makes the submit one that can be repeated: for 24 hours the same key, with the
+	// same input and options, is the same job (Idempotency-Key).
+	Key string
 }
 
 // Submit submits input, nil for none, as a job of the kind. The job is stored
-// once Submit has returned.
+// once Submit has returned. If its answer was lost, a submit with a Key whose input is a
+// bytes.Reader, bytes.Buffer or strings.Reader is sent again, for Options.Patience; of
+// any other nobody knows whether there is a job.
 func (c *Client) Submit(ctx context.Context, kind string, input io.Reader, o *SubmitOptions) (*Job, error) {
 	if o == nil {
 		o = &SubmitOptions{}
@@ -98,7 +106,49 @@ func (c *Client) Submit(ctx context.Context, kind string, input io.Reader, o *Su
 	if o.Wait > 0 {
 		req.Header.Set("Prefer", "wait="+seconds(o.Wait))
 	}
-	return c.job(req)
+	if o.Key != "" {
+		req.Header.Set("Idempotency-Key", strconv.Quote(o.Key))
+	}
+	j, err := c.job(req)
+	if o.Key != "" && req.GetBody != nil && answerLost(err) {
+		return c.again(req, err)
+	}
+	return j, err
+}
+
+// answerLost reports whether err leaves open whether the request was served.
+func answerLost(err error) bool {
+	var refused *job.Problem
+	var dial *net.OpError
+	return err != nil && !errors.As(err, &refused) && !errors.Is(err, context.Canceled) && !(errors.As(err, &dial) && dial.Op == "dial")
+}
+
+// again sends a request whose answer was lost until there is one.
+func (c *Client) again(req *http.Request, err error) (*Job, error) {
+	ctx := req.Context()
+	for pace := newPace(c.patience); ; {
+		wait, more := pace.next(err)
+		if !more {
+			return nil, err
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+		next := req.Clone(ctx)
+		body, berr := req.GetBody()
+		if berr != nil {
+			return nil, berr
+		}
+		next.Body = body
+		var j *Job
+		if j, err = c.job(next); err == nil {
+			return j, nil
+		}
+		var p *job.Problem
+		if ctx.Err() != nil || errors.As(err, &p) && !c.passing(err) && p.Name() != "in-progress" {
+			return nil, err
+		}
+	}
 }
 
 func (o *SubmitOptions) contentType() string {

@@ -86,6 +86,40 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
+// A submit whose answer was lost is sent again if it has a key, and only then: the same
+// bytes with the same key.
+func TestSubmitAgain(t *testing.T) {
+	for _, key := range []string{"", `my "key"`} {
+		var bodies, keys []string
+		c := against(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			bodies, keys = append(bodies, string(body)), append(keys, r.Header.Get("Idempotency-Key"))
+			if len(bodies) < 3 {
+				panic(http.ErrAbortHandler)
+			}
+			fmt.Fprint(w, jobJSON)
+		})
+		_, err := c.Submit(t.Context(), "transcode", strings.NewReader("input"), &client.SubmitOptions{Key: key})
+		if key == "" {
+			require.Error(t, err)
+			require.Len(t, bodies, 1)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, []string{"input", "input", "input"}, bodies)
+		require.Equal(t, []string{`"my \"key\""`, `"my \"key\""`, `"my \"key\""`}, keys)
+	}
+}
+
+// What the server has refused is not sent again, nor what never reached one.
+func TestSubmitRefused(t *testing.T) {
+	asked := 0
+	c := against(t, func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(http.StatusServiceUnavailable) })
+	_, err := c.Submit(t.Context(), "transcode", strings.NewReader("input"), &client.SubmitOptions{Key: "k"})
+	require.Error(t, err)
+	require.Equal(t, 1, asked)
+}
+
 func TestCancel(t *testing.T) {
 	for reason, body := range map[string]string{"": "", `too "slow"`: `{"reason":"too \"slow\""}`} {
 		c := against(t, func(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,86 @@
+package handlers
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// maxKey is how long an Idempotency-Key may be: a UUID many times over.
+const maxKey = 255
+
+// idempotencyKey returns the key of a submit; "": it has none. The header is a string of
+// RFC 8941 (draft-ietf-httpapi-idempotency-key-header); one without quotes is taken as
+// it is, because most clients send it so.
+func idempotencyKey(h http.Header) (string, error) {
+	values := h.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := strings.TrimSpace(values[0])
+	if quoted, ok := strings.CutPrefix(key, `"`); ok {
+		key, ok = strings.CutSuffix(quoted, `"`)
+		if key = unescaped(key); !ok {
+			key = ""
+		}
+	}
+	visible := !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' })
+	if len(values) > 1 || key == "" || len(key) > maxKey || !visible {
+		return "", job.Problemf("invalid-request", "Idempotency-Key must be there once, with 1 to %d visible characters of ASCII, in quotes or without.", maxKey)
+	}
+	return key, nil
+}
+
+// unescaped returns the inside of a string of RFC 8941; "" if that is none.
+func unescaped(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return ""
+		case s[i] == '\\':
+			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
+				return ""
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// storeOnce stores a job, or finds the one that was stored for the same key.
+func (a *API) storeOnce(c *gin.Context, key string, o *options, r *job.Request) (job.Job, error) {
+	if key == "" {
+		return a.Store.Submit(c.Request.Context(), job.NewID(), r)
+	}
+	j, replayed, err := a.Store.SubmitOnce(c.Request.Context(), key, fingerprint(o, r), r)
+	if replayed {
+		c.Header("Idempotency-Replayed", "true")
+	}
+	return j, err
+}
+
+// fingerprint stands for what a submit asks for: two with one are the same, whichever
+// way they came, and whatever the kind's rules have become between them. White space
+// in a JSON input makes no difference.
+func fingerprint(o *options, r *job.Request) string {
+	input := r.Input
+	if job.IsJSON(r.InputType) {
+		var b bytes.Buffer
+		if json.Compact(&b, input) == nil {
+			input = b.Bytes()
+		}
+	}
+	sum := sha256.New()
+	_, _ = fmt.Fprintf(sum, "%s %q %q %d %d %d %d %d ", r.Kind, r.InputType, o.tags, o.priority, o.attempts, o.timeout, o.retention, len(input))
+	_, _ = sum.Write(input)
+	return hex.EncodeToString(sum.Sum(nil))
+}
