@@ -1,5 +1,5 @@
-// Package access signs and checks read tokens: what the answer to a submit
-// carries, so that a browser may follow that one job and nothing else.
+// Package access signs and checks tokens: what the answer to a submit carries, so that
+// a browser may follow that one job and nothing else, and the leases of pull workers.
 package access
 
 import (
@@ -70,11 +70,15 @@ func (s *Signer) Mint(id job.ID, owner string, expires time.Time) string {
 	if limit := time.Now().Add(MaxLife); expires.IsZero() || expires.After(limit) {
 		expires = limit
 	}
-	t := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
+	return s.sign(kind, claims{
 		RegisteredClaims: jwt.RegisteredClaims{Subject: owner, ExpiresAt: jwt.NewNumericDate(expires)},
 		Job:              id,
 	})
-	t.Header["typ"] = kind
+}
+
+func (s *Signer) sign(typ string, c jwt.Claims) string {
+	t := jwt.NewWithClaims(jwt.SigningMethodHS256, c)
+	t.Header["typ"] = typ
 	signed, err := t.SignedString(s.key)
 	if err != nil {
 		panic(err) // strings and a number always encode, and bytes always sign
