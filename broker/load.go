@@ -207,14 +207,14 @@ func lost(j *job.Job) job.Record {
 	case j.AtMostOnce:
 		p := job.Problemf("outcome-unknown", "the worker's process ended while the request was out; kinds that are not idempotent are not repeated")
 		p.Attempt = j.Attempt
-		return failed(p)
+		return failed(j, p)
 	case j.Attempt >= j.MaxAttempts:
 		p := job.Problemf("attempts-used-up", "the process of attempt %d of %d ended", j.Attempt, j.MaxAttempts)
 		if !j.LeasedUntil.IsZero() {
 			p.Detail = fmt.Sprintf("the worker of attempt %d of %d was not heard of any more", j.Attempt, j.MaxAttempts)
 		}
 		p.Attempt = j.Attempt
-		return failed(p)
+		return failed(j, p)
 	}
 	return queuedAgain(j, j.Attempt+1, job.ReasonLeaseLost, time.Time{})
 }

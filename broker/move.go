@@ -35,6 +35,7 @@ const (
 type live struct {
 	Request       *job.Request    `json:"request,omitempty"`
 	CancelRequest json.RawMessage `json:"cancel_request,omitempty"`
+	Failures      []*job.Problem  `json:"failures,omitempty"`
 	Lease         uint64          `json:"lease,omitempty"`
 	Node          string          `json:"node,omitempty"`
 	AtMostOnce    bool            `json:"at_most_once,omitempty"`
@@ -154,7 +155,7 @@ func (b *Broker) move(e *entry) error {
 // liveOf returns what the part record of e has beside the job.
 func liveOf(e *entry) *live {
 	l := &live{
-		Request: e.job.Request, CancelRequest: e.job.CancelRequest, Lease: e.job.Lease, Node: e.job.Node, AtMostOnce: e.job.AtMostOnce,
+		Request: e.job.Request, CancelRequest: e.job.CancelRequest, Failures: e.job.Failures, Lease: e.job.Lease, Node: e.job.Node, AtMostOnce: e.job.AtMostOnce,
 		LeasedUntil: e.job.LeasedUntil, Checkpoint: e.job.Checkpoint, First: e.first, Bytes: e.bytes,
 	}
 	if e.damaged != nil {
@@ -228,7 +229,7 @@ func (b *Broker) restore(e *entry, m *frame, position uint64) error {
 	}
 	l := a.Live
 	e.job = a.Job
-	e.job.Request, e.job.CancelRequest = l.Request, l.CancelRequest
+	e.job.Request, e.job.CancelRequest, e.job.Failures = l.Request, l.CancelRequest, l.Failures
 	e.job.Lease, e.job.Node, e.job.AtMostOnce = l.Lease, l.Node, l.AtMostOnce
 	e.job.LeasedUntil, e.job.Checkpoint = l.LeasedUntil, l.Checkpoint
 	if l.Request != nil {

@@ -125,6 +125,28 @@ func (b *Broker) Cancel(ctx context.Context, id job.ID, by, reason string) (job.
 	return b.Job(ctx, id)
 }
 
+// Expire ends a job that waits and is overdue (job.Overdue). One that is neither is left
+// as it is.
+func (b *Broker) Expire(ctx context.Context, id job.ID) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	e := b.live(id)
+	if e == nil {
+		return nil
+	}
+	err := b.append(ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
+		p := j.Overdue(time.Now())
+		if p == nil {
+			return nil, false
+		}
+		return []job.Record{failed(j, p)}, true
+	}})
+	if errors.Is(err, job.ErrLeaseLost) {
+		return nil
+	}
+	return err
+}
+
 // live returns the entry of a job that is in the log; nil if there is none.
 func (b *Broker) live(id job.ID) *entry {
 	b.mu.Lock()

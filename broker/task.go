@@ -56,8 +56,16 @@ func (b *Broker) claim(ctx context.Context, id job.ID, worker string) (*Task, er
 		if j.Status != job.StatusQueued || j.Request == nil {
 			return nil, false
 		}
+		now := time.Now()
+		if j.Overdue(now) != nil {
+			return nil, false // the janitor's
+		}
 		t.lease = j.Cursor.Seq + 1
-		t.timeoutAt = time.Now().Add(j.Request.Timeout).UTC().Truncate(time.Millisecond)
+		t.timeoutAt = now.Add(j.Request.Timeout)
+		if d := j.Request.Deadline; !d.IsZero() && d.Before(t.timeoutAt) {
+			t.timeoutAt = d
+		}
+		t.timeoutAt = t.timeoutAt.UTC().Truncate(time.Millisecond)
 		k := b.kind(j.Kind)
 		p := &job.Private{Node: b.node, AtMostOnce: k.AtMostOnce}
 		if k.Lease > 0 {
@@ -88,7 +96,10 @@ func (b *Broker) input(ctx context.Context, id job.ID) (input []byte, err error)
 // begin starts the life of a task that holds its lease.
 func (t *Task) begin() {
 	timeout := job.Problemf("attempt-timeout", "the attempt was not done by %s", job.Time(t.timeoutAt))
-	timeout.Retryable = true
+	timeout.Retryable = true // a deadline leaves no time for another
+	if q := t.e.job.Request; q != nil && t.timeoutAt.Equal(q.Deadline) {
+		timeout = job.DeadlineExceeded(t.timeoutAt)
+	}
 	ctx, cancel := context.WithCancelCause(t.b.ctx)
 	timed, release := context.WithDeadlineCause(ctx, t.timeoutAt, timeout)
 	t.ctx, t.cancel = timed, func(cause error) { cancel(cause); release() }
@@ -166,10 +177,10 @@ func (t *Task) fail(ctx context.Context, err error) error {
 		switch {
 		case !j.CancelRequestedAt.IsZero():
 			return t.said(canceled(j)), holds
-		case p.Retryable && j.Attempt < j.MaxAttempts:
+		case p.Retryable && j.Attempt < j.MaxAttempts && inTime(j, time.Now().Add(wait)):
 			return t.said(retry(j, p, time.Now().Add(wait))...), holds
 		}
-		return t.said(failed(p)), holds
+		return t.said(failed(j, p)), holds
 	}})
 }
 
@@ -206,8 +217,18 @@ func canceled(j *job.Job) job.Record {
 	return job.Record{Type: job.Canceled, Attempt: j.Attempt, Data: j.CancelRequest}
 }
 
-// failed is the terminal record of a job with the problem p.
-func failed(p *job.Problem) job.Record {
+// inTime reports whether an attempt that begins at t may be done in time.
+func inTime(j *job.Job, t time.Time) bool {
+	return j.Request == nil || j.Request.Deadline.IsZero() || t.Before(j.Request.Deadline)
+}
+
+// failed is the terminal record of a job with the problem p, which tells of all attempts.
+func failed(j *job.Job, p *job.Problem) job.Record {
+	if len(j.Failures) > 0 {
+		whole := *p
+		whole.Attempts = j.Failures
+		p = &whole
+	}
 	return job.Record{Type: job.Failed, Data: job.MustData(map[string]*job.Problem{"error": p})}
 }
 

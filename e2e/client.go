@@ -34,8 +34,9 @@ type jobState struct {
 // problem is an error as every answer and every job shows it (RFC 9457).
 type problem struct {
 	Type, Title, Detail string
-	Status              int
+	Status, Attempt     int
 	Retryable           bool
+	Attempts            []problem
 }
 
 // at returns a client of the same test that goes through another address.

@@ -131,13 +131,15 @@ func (a *API) pullKinds(names []string) error {
 type leaseView struct {
 	Lease      string          `json:"lease"`
 	ExpiresAt  job.Time        `json:"expires_at"`
+	TimeoutAt  job.Time        `json:"timeout_at"`
 	Job        leasedJob       `json:"job"`
 	Checkpoint json.RawMessage `json:"checkpoint"`
 }
 
 type leasedJob struct {
 	representation
-	Input any `json:"input"`
+	Input     any    `json:"input"`
+	InputType string `json:"input_type"`
 }
 
 func (a *API) leaseViews(leases []job.Lease, worker string) []leaseView {
@@ -149,7 +151,7 @@ func (a *API) leaseViews(leases []job.Lease, worker string) []leaseView {
 			Lease: a.Tokens.MintLease(access.Lease{
 				Job: l.Job.ID, Seq: l.Job.Lease, Kind: l.Job.Kind, Worker: worker, Expires: l.Until.Add(life),
 			}),
-			ExpiresAt: job.Time(l.Expires), Job: leasedJob{a.represent(&l.Job), inputOf(l)}, Checkpoint: l.Job.Checkpoint,
+			ExpiresAt: job.Time(l.Expires), TimeoutAt: job.Time(l.Until), Job: leasedJob{a.represent(&l.Job), inputOf(l), l.InputType}, Checkpoint: l.Job.Checkpoint,
 		}
 	}
 	return views

@@ -82,7 +82,9 @@ func TestLease(t *testing.T) {
 					ID     job.ID
 					Status string
 					Input  json.RawMessage
+					Type   string `json:"input_type"`
 				}
+				TimeoutAt  time.Time `json:"timeout_at"`
 				Checkpoint json.RawMessage
 			}
 		}
@@ -94,6 +96,8 @@ func TestLease(t *testing.T) {
 			l := got.Leases[i]
 			require.Equal(t, want.input, string(l.Job.Input))
 			require.Equal(t, want.checkpoint, string(l.Checkpoint))
+			require.Equal(t, d.leases[i].InputType, l.Job.Type)
+			require.True(t, lease.Until.Truncate(time.Millisecond).Equal(l.TimeoutAt))
 			require.True(t, lease.Expires.Truncate(time.Millisecond).Equal(l.ExpiresAt))
 			require.Equal(t, j.ID, l.Job.ID)
 			require.Equal(t, "running", l.Job.Status)

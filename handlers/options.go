@@ -17,19 +17,20 @@ import (
 
 // Limits of what a submit may ask for.
 const (
-	maxTags      = 16                 // enough to search by, too few to store things in
-	maxTag       = 64                 // bytes, as for the names of kinds
-	maxAttempts  = 100                // with the longest backoff a day and more
-	minRetention = time.Second        // the store counts in seconds
-	maxRetention = 7 * 24 * time.Hour // as long as a read token lives
+	maxTags      = 16                  // enough to search by, too few to store things in
+	maxTag       = 64                  // bytes, as for the names of kinds
+	maxAttempts  = 100                 // with the longest backoff a day and more
+	minRetention = time.Second         // the store counts in seconds
+	maxRetention = 7 * 24 * time.Hour  // as long as a read token lives
+	maxAhead     = 30 * 24 * time.Hour // a deadline further away is a mistake
 )
 
 // known are the options of this release, by their names in a body and in a query.
-var known = []string{"tags", "priority", "max_attempts", "timeout", "retention"}
+var known = []string{"tags", "priority", "max_attempts", "timeout", "retention", "start_timeout", "deadline"}
 
 // unserved are the options that clients may know from the contract. To ignore one
 // would be to promise what is not kept.
-var unserved = []string{"key", "run_at", "delay", "start_timeout", "deadline", "cancel_on_disconnect", "webhook"}
+var unserved = []string{"key", "run_at", "delay", "cancel_on_disconnect", "webhook"}
 
 // options are what a submit asks for beside the kind and the input.
 type options struct {
@@ -38,6 +39,8 @@ type options struct {
 	attempts  int
 	timeout   time.Duration
 	retention time.Duration
+	start     time.Duration
+	deadline  string // as it was asked for
 }
 
 // setJSON sets an option from a member of a body.
@@ -82,6 +85,10 @@ func (o *options) setText(name, text string) (err error) {
 		o.timeout, err = parseDuration(pointer, text)
 	case "retention":
 		o.retention, err = parseDuration(pointer, text)
+	case "start_timeout":
+		o.start, err = parseDuration(pointer, text)
+	case "deadline":
+		o.deadline = text
 	}
 	return err
 }
@@ -162,7 +169,11 @@ func (o *options) request(k *kind) (*job.Request, error) {
 	}
 	r := &job.Request{
 		Kind: k.Name, Owner: anonymous, Tags: o.tags, Priority: o.priority,
-		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention,
+		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention, StartTimeout: o.start,
+	}
+	var err error
+	if r.Deadline, err = o.deadlineAt(time.Now()); err != nil {
+		return nil, err
 	}
 	if r.MaxAttempts == 0 {
 		r.MaxAttempts = k.MaxAttempts
@@ -176,6 +187,27 @@ func (o *options) request(k *kind) (*job.Request, error) {
 	return r, nil
 }
 
+// deadlineAt returns the time that a deadline names: a time of RFC 3339, or a duration
+// from now on.
+func (o *options) deadlineAt(now time.Time) (time.Time, error) {
+	if o.deadline == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339, o.deadline)
+	if err != nil {
+		var d time.Duration
+		d, err = parseDuration("/deadline", o.deadline)
+		at = now.Add(d)
+	}
+	switch {
+	case err != nil:
+		return time.Time{}, invalid("/deadline", "must be a time such as 2026-11-22T10:00:00Z, or a duration from now such as 90s or 1h30m")
+	case !at.After(now) || at.Sub(now) > maxAhead:
+		return time.Time{}, invalid("/deadline", "must be a time to come, at most %s from now", maxAhead)
+	}
+	return at.UTC().Truncate(time.Millisecond), nil
+}
+
 func (o *options) check(k *kind) error {
 	longest := max(maxRetention, k.Retention)
 	switch {
@@ -185,6 +217,8 @@ func (o *options) check(k *kind) error {
 		return invalid("/timeout", "must be at most %s, the kind's", k.Timeout)
 	case o.retention != 0 && o.retention < minRetention || o.retention > longest:
 		return invalid("/retention", "must be from %s to %s", minRetention, longest)
+	case o.start > maxAhead:
+		return invalid("/start_timeout", "must be at most %s", maxAhead)
 	case len(o.tags) > maxTags:
 		return invalid("/tags", "must be at most %d", maxTags)
 	}

@@ -37,15 +37,17 @@ var advice = map[string]string{
 	"range-not-satisfiable": "Ask for a range within the size in the Content-Range header.",
 	"internal":              "Tell who runs the server; its log says more.",
 
-	"attempt-failed":   "See the detail. Another attempt follows while any is left.",
-	"attempt-timeout":  "Give the work less to do, or the kind a longer timeout.",
-	"exit-status":      "See the detail and the job's log for what the command wrote.",
-	"upstream-status":  "See the detail for what the upstream answered.",
-	"upstream-failed":  "Check that the upstream runs and can be reached from the server.",
-	"outcome-unknown":  "Find out whether the work was done before submitting it again.",
-	"worker-panic":     "Tell who wrote the worker; the server's log has the stack.",
-	"invalid-result":   "Tell who wrote the worker: what it returned is no JSON, or too large.",
-	"attempts-used-up": "See the job's events for how each attempt ended.",
+	"attempt-failed":    "See the detail. Another attempt follows while any is left.",
+	"start-timeout":     "Submit it again, or give it longer to begin: the queue was too long for it, or no worker serves its kind.",
+	"deadline-exceeded": "Submit it again if it is still wanted, with a later deadline.",
+	"attempt-timeout":   "Give the work less to do, or the kind a longer timeout.",
+	"exit-status":       "See the detail and the job's log for what the command wrote.",
+	"upstream-status":   "See the detail for what the upstream answered.",
+	"upstream-failed":   "Check that the upstream runs and can be reached from the server.",
+	"outcome-unknown":   "Find out whether the work was done before submitting it again.",
+	"worker-panic":      "Tell who wrote the worker; the server's log has the stack.",
+	"invalid-result":    "Tell who wrote the worker: what it returned is no JSON, or too large.",
+	"attempts-used-up":  "See the job's events for how each attempt ended.",
 }
 
 var problemTemplate = template.Must(template.New("problem").Parse(`<!doctype html>

@@ -85,17 +85,19 @@ func TestIdempotencyKey(t *testing.T) {
 func TestOptions(t *testing.T) {
 	want := job.Request{
 		Kind: "report", Owner: anonymous, Tags: []string{"a", "b,c"}, Priority: job.High,
-		MaxAttempts: 7, Timeout: 90 * time.Second, Retention: time.Hour,
+		MaxAttempts: 7, Timeout: 90 * time.Second, Retention: time.Hour, StartTimeout: time.Minute,
+		Deadline: time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC),
 	}
-	const query = "?tag=a&tags=b,c&priority=high&max_attempts=7&timeout=90s&retention=1h"
+	const query = "?tag=a&tags=b,c&priority=high&max_attempts=7&timeout=90s&retention=1h&start_timeout=1m&deadline=24h"
 	for name, ask := range map[string]func(*service) answer{
 		"body": func(s *service) answer {
-			return s.post("/v1/jobs", `{"kind":"report","input":1,"tags":["a","b,c"],"priority":"high","max_attempts":7,"timeout":"90s","retention":"1h"}`)
+			return s.post("/v1/jobs", `{"kind":"report","input":1,"tags":["a","b,c"],"priority":"high","max_attempts":7,"timeout":"90s","retention":"1h","start_timeout":"1m","deadline":"2000-01-02T01:00:00+01:00"}`)
 		},
 		"query": func(s *service) answer { return s.post("/v1/kinds/report/jobs"+query, "1") },
 		"header": func(s *service) answer {
 			return s.post("/v1/kinds/report/jobs", "1", "Millstream-Tags", "a", "Millstream-Tags", "b,c", "Millstream-Priority", "high",
-				"Millstream-Max-Attempts", "7", "Millstream-Timeout", "90s", "Millstream-Retention", "1h")
+				"Millstream-Max-Attempts", "7", "Millstream-Timeout", "90s", "Millstream-Retention", "1h",
+				"Millstream-Start-Timeout", "60s", "Millstream-Deadline", "2000-01-02T00:00:00Z")
 		},
 		"query before header": func(s *service) answer {
 			return s.post("/v1/kinds/report/jobs"+query, "1", "Millstream-Priority", "low", "Millstream-Max-Attempts", "9")
@@ -177,6 +179,11 @@ func TestSubmitRefused(t *testing.T) {
 		"timeout too long":     {body: ok + `,"timeout":"10m1s"}`, status: 400, problem: "invalid-request", pointer: "/timeout", detail: "10m0s"},
 		"retention too short":  {body: ok + `,"retention":"999ms"}`, status: 400, problem: "invalid-request", pointer: "/retention"},
 		"retention too long":   {body: ok + `,"retention":"169h"}`, status: 400, problem: "invalid-request", pointer: "/retention"},
+		"start in 31 days":     {body: ok + `,"start_timeout":"744h"}`, status: 400, problem: "invalid-request", pointer: "/start_timeout"},
+		"deadline tomorrow":    {body: ok + `,"deadline":"tomorrow"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "such as"},
+		"deadline now":         {body: ok + `,"deadline":"2000-01-01T00:00:00Z"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "to come"},
+		"deadline in 31 days":  {body: ok + `,"deadline":"744h"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "to come"},
+		"deadline a number":    {body: ok + `,"deadline":5}`, status: 400, problem: "invalid-request", pointer: "/deadline"},
 		"schema": {
 			body: `{"kind":"resize","input":{"width":0}}`, status: 422, problem: "invalid-input", pointer: "/input", detail: "url",
 		},

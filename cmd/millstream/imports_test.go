@@ -15,7 +15,7 @@ var allowed = map[string]string{
 	"cmd/millstream": "pkg/client pkg/job pkg/millstream pkg/schema pkg/worker",
 	"examples/func":  "pkg/millstream",
 	"examples/llm":   "",
-	"pkg/millstream": "broker handlers pkg/access pkg/hub pkg/index pkg/job pkg/queue pkg/worker",
+	"pkg/millstream": "broker handlers pkg/access pkg/hub pkg/index pkg/janitor pkg/job pkg/queue pkg/worker",
 
 	"handlers":          "pkg/access pkg/job pkg/schema pkg/sse pkg/tape",
 	"broker":            "pkg/job",
@@ -23,6 +23,7 @@ var allowed = map[string]string{
 	"pkg/hub":           "pkg/job pkg/tape",
 	"pkg/queue":         "pkg/job",
 	"pkg/index":         "pkg/job",
+	"pkg/janitor":       "pkg/job",
 	"pkg/worker":        "pkg/job pkg/sse",
 	"pkg/client":        "pkg/job pkg/sse",
 

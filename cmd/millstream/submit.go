@@ -26,6 +26,7 @@ type submission struct {
 	priority string
 	input    string
 	wait     time.Duration
+	deadline time.Duration
 	watch    bool
 	json     bool
 }
@@ -80,6 +81,8 @@ func (s *submission) flags(cmd *cobra.Command) {
 	f.Var(flagOf(&o.MaxAttempts, atLeastOnce), "max-attempts", "how often to try (default: the kind's)")
 	f.Var(flagOf(&o.Retention, someTime), "retention", "how long to keep the job after its end (default: the kind's)")
 	f.StringVar(&o.Key, "once", "", "an idempotency `key`: the same submit again within 24 h is the same job (default: a new one, in case an answer is lost)")
+	f.Var(flagOf(&o.StartTimeout, someTime), "start-timeout", "fail if no worker has begun by then (default: wait for ever)")
+	f.Var(flagOf(&s.deadline, someTime), "deadline", "fail if it is not over by then, from now on (default: none)")
 	f.BoolVarP(&s.watch, "watch", "w", false, "follow the job to its end")
 	f.Var(flagOf(&s.wait, someTime), "wait", "wait this long for the end, then end with 5; the job goes on")
 	f.BoolVar(&s.json, "json", false, "print the job's JSON object, or with --watch each event's")
@@ -94,6 +97,9 @@ func (s *submission) check() error {
 		return fmt.Errorf("--priority %s: must be low, normal or high", s.priority)
 	}
 	s.options.Priority = p
+	if s.deadline > 0 {
+		s.options.Deadline = time.Now().Add(s.deadline)
+	}
 	if s.options.Key == "" {
 		s.options.Key = rand.Text()
 	}

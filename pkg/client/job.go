@@ -73,13 +73,15 @@ func (j *Job) UnmarshalJSON(b []byte) error {
 
 // SubmitOptions say how a job is to be run; zero fields leave it to the kind.
 type SubmitOptions struct {
-	ContentType string // of the input; default application/octet-stream
-	Tags        []string
-	Priority    job.Priority
-	Timeout     time.Duration // of an attempt
-	MaxAttempts int
-	Retention   time.Duration // of the job, after its end
-	Wait        time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
+	ContentType  string // of the input; default application/octet-stream
+	Tags         []string
+	Priority     job.Priority
+	Timeout      time.Duration // of an attempt
+	MaxAttempts  int
+	Retention    time.Duration // of the job, after its end
+	StartTimeout time.Duration // for the first attempt to begin
+	Deadline     time.Time     // for the end
+	Wait         time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
 
 	// Key makes the submit one that can be repeated: for 24 hours the same key, with the
 	// same input and options, is the same job (Idempotency-Key).
@@ -145,7 +147,7 @@ func (c *Client) again(req *http.Request, err error) (*Job, error) {
 			return j, nil
 		}
 		var p *job.Problem
-		if ctx.Err() != nil || errors.As(err, &p) && !c.passing(err) && p.Name() != "in-progress" {
+		if ctx.Err() != nil || errors.As(err, &p) && !c.Passing(err) && p.Name() != "in-progress" {
 			return nil, err
 		}
 	}
@@ -174,6 +176,12 @@ func (o *SubmitOptions) query() url.Values {
 	}
 	if o.Retention > 0 {
 		q.Set("retention", o.Retention.String())
+	}
+	if o.StartTimeout > 0 {
+		q.Set("start_timeout", o.StartTimeout.String())
+	}
+	if !o.Deadline.IsZero() {
+		q.Set("deadline", o.Deadline.UTC().Format(time.RFC3339Nano))
 	}
 	return q
 }

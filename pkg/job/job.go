@@ -55,6 +55,7 @@ type Job struct {
 	Result   *Result         `json:"result,omitempty"`   // of one that succeeded
 	Finish   uint64          `json:"finish,omitempty"`   // lease of the last attempt that ended as its pull worker said
 
+	Failures      []*Problem      `json:"-"`      // of earlier attempts, the last few; nil once it is over
 	Request       *Request        `json:"-"`      // nil once it is over: nobody needs it then
 	CancelRequest json.RawMessage `json:"-"`      // data of the first job.cancel_requested, which the end repeats; nil once it is over
 	Lease         uint64          `json:"-"`      // seq of the job.running that holds it; 0: nobody does
@@ -100,7 +101,7 @@ var folds = map[Type]func(*Job, *Record){
 	Progress:        func(j *Job, r *Record) { j.Progress = r.Data },
 	Checkpoint:      (*Job).foldCheckpoint,
 	CancelRequested: (*Job).foldCancelRequested,
-	AttemptFailed:   func(j *Job, _ *Record) { j.release() },
+	AttemptFailed:   (*Job).foldAttemptFailed,
 	Succeeded:       (*Job).foldEnd,
 	Failed:          (*Job).foldEnd,
 	Canceled:        (*Job).foldEnd,
@@ -142,6 +143,9 @@ func (j *Job) foldQueued(r *Record) {
 	if d.RunAt != nil {
 		j.RunAt = time.Time(*d.RunAt)
 	}
+	if d.Reason == ReasonLeaseLost {
+		j.failedWith(j.Attempt, Problemf("lease-lost", "the process of the attempt ended"))
+	}
 	j.Attempt = r.Attempt
 	j.release()
 }
@@ -173,6 +177,16 @@ func (j *Job) foldCheckpoint(r *Record) {
 	}
 }
 
+func (j *Job) foldAttemptFailed(r *Record) {
+	var d struct {
+		Error *Problem `json:"error"`
+	}
+	if json.Unmarshal(r.Data, &d) == nil && d.Error != nil {
+		j.failedWith(r.Attempt, d.Error)
+	}
+	j.release()
+}
+
 func (j *Job) foldCancelRequested(r *Record) {
 	if j.CancelRequestedAt.IsZero() {
 		j.CancelRequestedAt, j.CancelRequest = r.Time, r.Data
@@ -189,7 +203,7 @@ func (j *Job) foldEnd(r *Record) {
 		retention = j.Request.Retention
 	}
 	j.ExpiresAt = r.Time.Add(retention)
-	j.Request, j.CancelRequest, j.Checkpoint = nil, nil, nil
+	j.Request, j.CancelRequest, j.Checkpoint, j.Failures = nil, nil, nil, nil
 	j.release()
 }
 

@@ -48,12 +48,12 @@ func TestFoldEdges(t *testing.T) {
 		{[]job.Type{q, r, job.AttemptFailed, q, r, job.Succeeded}, job.StatusSucceeded},
 		{[]job.Type{q, r, q, r, job.Failed}, job.StatusFailed},
 		{[]job.Type{q, job.Canceled}, job.StatusCanceled},
+		{[]job.Type{q, job.Failed}, job.StatusFailed},
 		{[]job.Type{q, r, job.CancelRequested, job.Progress, job.Canceled}, job.StatusCanceled},
 		{[]job.Type{r}, ""},
 		{[]job.Type{q, q}, ""},
 		{[]job.Type{q, r, r}, ""},
 		{[]job.Type{q, job.Succeeded}, ""},
-		{[]job.Type{q, job.Failed}, ""},
 		{[]job.Type{q, job.CancelRequested}, ""},
 		{[]job.Type{q, job.Progress}, ""},
 		{[]job.Type{q, "custom"}, ""},
@@ -101,6 +101,65 @@ func TestFoldKeepsWhatTheRecordsSay(t *testing.T) {
 	require.Equal(t, []string{"a"}, j.Tags)
 	require.False(t, j.Expired(now.Add(time.Hour)))
 	require.True(t, j.Expired(j.ExpiresAt))
+}
+
+// The last failures of a job are kept for the error that ends it, shortened, and only
+// for that.
+func TestFoldKeepsFailures(t *testing.T) {
+	j, err := fold(t, job.Queued)
+	require.NoError(t, err)
+	add := func(r job.Record) {
+		r.Seq = j.Cursor.Seq + 1
+		require.NoError(t, j.Fold(&r, job.Place{}))
+	}
+	for n := 1; n <= 12; n++ {
+		add(job.Record{Type: job.Running, Attempt: n})
+		if n == 5 {
+			add(job.Record{Type: job.Queued, Attempt: 6, Data: job.MustData(job.QueuedData{Reason: job.ReasonLeaseLost})})
+			continue
+		}
+		p := job.Problemf("exit-status", "%s", strings.Repeat("é", 400))
+		add(job.Record{Type: job.AttemptFailed, Attempt: n, Data: job.MustData(map[string]any{"error": p})})
+		add(job.Record{Type: job.Queued, Attempt: n + 1, Data: job.MustData(job.QueuedData{Reason: job.ReasonRetry})})
+	}
+	require.Len(t, j.Failures, 10)
+	for i, f := range j.Failures {
+		require.Equal(t, i+3, f.Attempt)
+		if f.Attempt == 5 {
+			require.Equal(t, "lease-lost", f.Name())
+			continue
+		}
+		require.Equal(t, strings.Repeat("é", 250)+"…", f.Detail)
+	}
+	add(job.Record{Type: job.Failed})
+	require.Nil(t, j.Failures)
+}
+
+func TestOverdue(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		job  job.Job
+		due  time.Duration // after at; 0: never
+		name string
+	}{
+		"nothing asked":  {job.Job{Status: job.StatusQueued, Request: &job.Request{}}, 0, ""},
+		"deadline":       {job.Job{Status: job.StatusQueued, Request: &job.Request{Deadline: at.Add(time.Hour)}}, time.Hour, "deadline-exceeded"},
+		"start":          {job.Job{Status: job.StatusQueued, CreatedAt: at, Request: &job.Request{StartTimeout: time.Minute}}, time.Minute, "start-timeout"},
+		"start of later": {job.Job{Status: job.StatusQueued, CreatedAt: at, RunAt: at.Add(time.Hour), Request: &job.Request{StartTimeout: time.Minute}}, time.Hour + time.Minute, "start-timeout"},
+		"started before": {job.Job{Status: job.StatusQueued, CreatedAt: at, StartedAt: at, Request: &job.Request{StartTimeout: time.Minute}}, 0, ""},
+		"the first":      {job.Job{Status: job.StatusQueued, CreatedAt: at, Request: &job.Request{StartTimeout: time.Hour, Deadline: at.Add(time.Minute)}}, time.Minute, "deadline-exceeded"},
+		"runs":           {job.Job{Status: job.StatusRunning, Request: &job.Request{Deadline: at.Add(time.Hour)}}, 0, ""},
+		"is over":        {job.Job{Status: job.StatusFailed}, 0, ""},
+	} {
+		if c.due == 0 {
+			require.Zero(t, c.job.DueAt(), name)
+			require.Nil(t, c.job.Overdue(at.AddDate(100, 0, 0)), name)
+			continue
+		}
+		require.Equal(t, at.Add(c.due), c.job.DueAt(), name)
+		require.Nil(t, c.job.Overdue(at.Add(c.due-1)), name)
+		require.Equal(t, c.name, c.job.Overdue(at.Add(c.due)).Name(), name)
+	}
 }
 
 // A random history never leaves the table of states: one terminal record at most,

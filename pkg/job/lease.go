@@ -20,8 +20,8 @@ type Lease struct {
 
 // Said is one event as a pull worker says it.
 type Said struct {
-	Type Type
-	Data json.RawMessage
+	Type Type            `json:"type"`
+	Data json.RawMessage `json:"data,omitempty"`
 }
 
 // Standing is how a lease stands once what its worker said is stored.

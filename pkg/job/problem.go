@@ -20,6 +20,7 @@ type Problem struct {
 	Errors     []FieldError  `json:"errors,omitempty"`
 	Retryable  bool          `json:"retryable,omitempty"` // of a job's error: another attempt might help
 	Attempt    int           `json:"attempt,omitempty"`   // of a job's error: the attempt that failed
+	Attempts   []*Problem    `json:"attempts,omitempty"`  // of a job's error: those of earlier attempts, at most the last ten
 	RetryAfter time.Duration `json:"-"`                   // when to come back, 0: not said
 }
 
@@ -109,13 +110,15 @@ var Titles = map[string]string{
 	"range-not-satisfiable": "The range lies outside the result",
 	"internal":              "The server failed",
 
-	"attempt-failed":   "The attempt failed",
-	"attempt-timeout":  "The attempt took longer than allowed",
-	"exit-status":      "The command failed",
-	"upstream-status":  "The upstream refused",
-	"upstream-failed":  "The upstream could not be asked",
-	"outcome-unknown":  "The work may or may not have been done",
-	"worker-panic":     "The worker crashed",
-	"invalid-result":   "The worker's result cannot be stored",
-	"attempts-used-up": "No attempt was left",
+	"attempt-failed":    "The attempt failed",
+	"start-timeout":     "The job was not begun in time",
+	"deadline-exceeded": "The job was not done in time",
+	"attempt-timeout":   "The attempt took longer than allowed",
+	"exit-status":       "The command failed",
+	"upstream-status":   "The upstream refused",
+	"upstream-failed":   "The upstream could not be asked",
+	"outcome-unknown":   "The work may or may not have been done",
+	"worker-panic":      "The worker crashed",
+	"invalid-result":    "The worker's result cannot be stored",
+	"attempts-used-up":  "No attempt was left",
 }

@@ -16,8 +16,10 @@ type Request struct {
 	Tags               []string          `json:"tags,omitempty"`
 	Key                string            `json:"key,omitempty"`
 	MaxAttempts        int               `json:"max_attempts,omitempty"`
-	Timeout            time.Duration     `json:"timeout,omitempty"`   // of an attempt
-	Retention          time.Duration     `json:"retention,omitempty"` // after the end
+	Timeout            time.Duration     `json:"timeout,omitempty"`       // of an attempt
+	Retention          time.Duration     `json:"retention,omitempty"`     // after the end
+	StartTimeout       time.Duration     `json:"start_timeout,omitempty"` // for the first attempt to begin; 0: any
+	Deadline           time.Time         `json:"deadline,omitzero"`       // for the end; zero: none
 	CancelOnDisconnect bool              `json:"cancel_on_disconnect,omitempty"`
 	Once               string            `json:"once,omitempty"`     // name of the record of its idempotency key
 	Message            string            `json:"message,omitempty"`  // UUID of the Watermill message it came as

@@ -13,6 +13,7 @@ var edges = map[edge]Status{
 
 	{StatusQueued, Running}:  StatusRunning,
 	{StatusQueued, Canceled}: StatusCanceled,
+	{StatusQueued, Failed}:   StatusFailed, // its time is over
 
 	{StatusRunning, Progress}:        StatusRunning,
 	{StatusRunning, Output}:          StatusRunning,

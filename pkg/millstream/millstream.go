@@ -26,6 +26,7 @@ import (
 	"github.com/millstream/millstream/pkg/access"
 	"github.com/millstream/millstream/pkg/hub"
 	"github.com/millstream/millstream/pkg/index"
+	"github.com/millstream/millstream/pkg/janitor"
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/queue"
 	"github.com/millstream/millstream/pkg/worker"
@@ -45,13 +46,14 @@ func New(config Config, kinds ...Kind) *Server {
 // parts are what a running server is made of. They know each other only through
 // the functions that build hands them.
 type parts struct {
-	broker *broker.Broker
-	queue  *queue.Queue
-	hub    *hub.Hub
-	index  *index.Index
-	desk   *worker.Desk
-	server *http.Server
-	ln     net.Listener
+	broker  *broker.Broker
+	queue   *queue.Queue
+	hub     *hub.Hub
+	index   *index.Index
+	janitor *janitor.Janitor
+	desk    *worker.Desk
+	server  *http.Server
+	ln      net.Listener
 
 	worked   chan struct{} // closed when the work has ended
 	stopping atomic.Bool
@@ -76,6 +78,7 @@ func (s *Server) Run(ctx context.Context) error {
 	finish := max(0, s.config.Drain-maxGrace(s.kinds))
 	g.Go(func() error { defer close(p.worked); return p.broker.Work(work, finish, s.attempt(p.desk)) })
 	g.Go(func() error { p.index.Sweep(ctx); return nil })
+	g.Go(func() error { p.janitor.Run(ctx); return nil })
 	g.Go(func() error { return served(p.server.Serve(p.ln)) })
 	g.Go(func() error { <-ctx.Done(); return s.drain(p, endWork) })
 	err = g.Wait()
@@ -154,10 +157,11 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 	log := new(openLog)
 	p.hub = hub.New(log, hub.Options{Memory: int(s.config.TapeMemory)})
 	p.index = index.New(log)
+	p.janitor = janitor.New(log, s.config.Log)
 	var err error
 	p.broker, err = broker.Open(ctx, broker.Options{
 		Dir: s.config.dir(), MaxStore: s.config.MaxStore, PowerSafe: s.config.PowerSafe, URL: s.config.NATS, Kinds: kinds, Queue: p.queue, Log: s.config.Log,
-		Folds: []func(*job.Commit){p.index.Fold, p.queue.Fold, p.hub.Fold},
+		Folds: []func(*job.Commit){p.index.Fold, p.queue.Fold, p.hub.Fold, p.janitor.Fold},
 	})
 	if err != nil {
 		return nil, err

@@ -376,3 +376,4 @@ func TestExecOrphans(t *testing.T) {
 	require.Equal(t, `{"result":"ready\ndone\n"}`, string(out.Record.Data))
 	all()
 }
+

@@ -1,0 +1,141 @@
+// Package janitor does to jobs what time does: it ends those that wait and are overdue.
+// It is a fold of the log, and every act of it is a proposal that the log may find
+// settled otherwise.
+package janitor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tidwall/btree"
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// Jobs is where jobs are ended.
+type Jobs interface {
+	// Expire ends the job if it waits and is overdue; else it does nothing.
+	Expire(ctx context.Context, id job.ID) error
+}
+
+// Janitor knows when which job is overdue.
+type Janitor struct {
+	jobs Jobs
+	log  *zap.Logger
+
+	mu   sync.Mutex // protects the fields below
+	due  map[job.ID]time.Time
+	next *btree.BTreeG[item] // the same, in order
+	wake chan struct{}       // one slot: what comes first has changed
+}
+
+type item struct {
+	at time.Time
+	id job.ID
+}
+
+func sooner(a, b item) bool {
+	if !a.at.Equal(b.at) {
+		return a.at.Before(b.at)
+	}
+	return a.id < b.id
+}
+
+// New returns a Janitor that does nothing before Run.
+func New(jobs Jobs, log *zap.Logger) *Janitor {
+	return &Janitor{
+		jobs: jobs, log: log, due: map[job.ID]time.Time{}, wake: make(chan struct{}, 1),
+		next: btree.NewBTreeGOptions(sooner, btree.Options{NoLocks: true}),
+	}
+}
+
+// Fold takes one commit of the log.
+func (j *Janitor) Fold(c *job.Commit) {
+	at := c.Job.DueAt()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	was, known := j.due[c.Job.ID]
+	if known == !at.IsZero() && was.Equal(at) {
+		return
+	}
+	if known {
+		j.next.Delete(item{was, c.Job.ID})
+		delete(j.due, c.Job.ID)
+	}
+	if !at.IsZero() {
+		j.put(c.Job.ID, at)
+	}
+}
+
+// put notes that a job is due. j.mu is held.
+func (j *Janitor) put(id job.ID, at time.Time) {
+	j.due[id] = at
+	j.next.Set(item{at, id})
+	if first, _ := j.next.Min(); first.id == id {
+		select {
+		case j.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// again is how long a job waits whose end could not be stored.
+const again = time.Second
+
+// Run ends jobs when they are due, until ctx ends.
+func (j *Janitor) Run(ctx context.Context) {
+	for {
+		id, wait := j.first(time.Now())
+		if id != "" {
+			j.expire(ctx, id)
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-j.wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// idle is how long is waited when there is nothing to wait for.
+const idle = time.Hour
+
+// first returns the job that is due, or how long it is until one will be.
+func (j *Janitor) first(now time.Time) (job.ID, time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	first, ok := j.next.Min()
+	switch {
+	case !ok:
+		return "", idle
+	case first.at.After(now):
+		return "", first.at.Sub(now)
+	}
+	return first.id, 0
+}
+
+func (j *Janitor) expire(ctx context.Context, id job.ID) {
+	err := j.jobs.Expire(ctx, id) // Fold hears of it meanwhile
+	if err != nil && ctx.Err() == nil {
+		j.log.Warn("overdue job not ended yet", zap.String("job", string(id)), zap.Error(err))
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	at, known := j.due[id]
+	if !known || at.After(time.Now()) {
+		return
+	}
+	j.next.Delete(item{at, id})
+	delete(j.due, id)
+	if err != nil {
+		j.put(id, time.Now().Add(again))
+	}
+}

@@ -1,0 +1,98 @@
+package janitor
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// ends notes when which job was ended.
+type ends struct {
+	j     *Janitor
+	start time.Time
+	at    map[job.ID]time.Duration
+	sick  int // so many calls fail
+	calls int
+}
+
+func (e *ends) Expire(_ context.Context, id job.ID) error {
+	e.calls++
+	if e.sick > 0 {
+		e.sick--
+		return errors.New("the store is away")
+	}
+	e.at[id] = time.Since(e.start)
+	e.j.Fold(&job.Commit{Job: &job.Job{ID: id, Status: job.StatusFailed}})
+	return nil
+}
+
+// run lets a Janitor work in a bubble of time.
+func run(t *testing.T, test func(t *testing.T, j *Janitor, e *ends)) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &ends{start: time.Now(), at: map[job.ID]time.Duration{}}
+		e.j = New(e, zap.NewNop())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); e.j.Run(ctx) }()
+		test(t, e.j, e)
+		cancel()
+		<-done
+	})
+}
+
+func waits(id job.ID, deadline time.Time, start time.Duration) *job.Commit {
+	return &job.Commit{Job: &job.Job{
+		ID: id, Status: job.StatusQueued, CreatedAt: time.Now(), Request: &job.Request{Deadline: deadline, StartTimeout: start},
+	}}
+}
+
+func TestEachInItsTime(t *testing.T) {
+	run(t, func(t *testing.T, j *Janitor, e *ends) {
+		j.Fold(waits("none", time.Time{}, 0))
+		j.Fold(waits("late", time.Now().Add(20*time.Second), 0))
+		j.Fold(waits("soon", time.Time{}, 5*time.Second))
+		j.Fold(waits("both", time.Now().Add(time.Hour), 10*time.Second))
+		j.Fold(waits("past", time.Now().Add(-time.Second), 0))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, map[job.ID]time.Duration{"past": 0, "soon": 5 * time.Second, "both": 10 * time.Second, "late": 20 * time.Second}, e.at)
+		require.Empty(t, j.due)
+	})
+}
+
+// One that runs is nobody's here; one that comes back is, for its deadline.
+func TestRunningIsNotDue(t *testing.T) {
+	run(t, func(t *testing.T, j *Janitor, e *ends) {
+		c := waits("a", time.Now().Add(30*time.Second), 5*time.Second)
+		j.Fold(c)
+		time.Sleep(time.Second)
+		c.Job.Status, c.Job.StartedAt = job.StatusRunning, time.Now()
+		j.Fold(c)
+		time.Sleep(20 * time.Second)
+		require.Empty(t, e.at)
+		c.Job.Status = job.StatusQueued
+		j.Fold(c)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, map[job.ID]time.Duration{"a": 30 * time.Second}, e.at)
+	})
+}
+
+// A store that is away is asked again, at leisure.
+func TestSickStore(t *testing.T) {
+	run(t, func(t *testing.T, j *Janitor, e *ends) {
+		e.sick = 3
+		j.Fold(waits("a", time.Now(), 0))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, 4, e.calls)
+		require.Equal(t, map[job.ID]time.Duration{"a": 3 * again}, e.at)
+	})
+}
