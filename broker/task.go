@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -32,6 +33,7 @@ type Task struct {
 	resumed bool          // a process before this one began it
 	finish  uint64        // the lease, if the attempt ends as its pull worker says
 	ended   chan struct{} // closed when how it ends is stored, or cannot be
+	once    sync.Once     // closes it
 }
 
 // Success is what a handler leaves for the job's terminal record.
@@ -208,7 +210,7 @@ func (t *Task) end() {
 	if len(t.pieces) > 0 && over && !stands {
 		t.removePieces()
 	}
-	close(t.ended)
+	t.once.Do(func() { close(t.ended) })
 }
 
 // canceled is the terminal record of a job that was asked to stop. It says who
