@@ -146,7 +146,7 @@ func (t *Task) Earlier(ctx context.Context, each func(*job.Record)) error {
 	if !t.resumed {
 		return nil
 	}
-	return t.b.each(ctx, t.Job.ID, 0, func(_ uint64, m *frame) bool {
+	return t.b.each(ctx, t.Job.ID, 0, readAhead, func(_ uint64, m *frame) bool {
 		for i := range m.Records {
 			if m.Records[i].Seq > t.lease {
 				each(&m.Records[i])

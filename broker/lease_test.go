@@ -39,7 +39,7 @@ func TestLostLeases(t *testing.T) {
 	require.NoError(t, json.Unmarshal(j.Output, &end))
 	require.Equal(t, "attempts-used-up", end.Error.Name())
 	require.Equal(t, "the worker of attempt 2 of 2 was not heard of any more", end.Error.Detail)
-	events, err := b.History(t.Context(), j.ID, job.Cursor{})
+	events, err := b.History(t.Context(), j.ID, job.Cursor{}, pageSize)
 	require.NoError(t, err)
 	require.Contains(t, string(events[2].Data), `"attempt":2,"reason":"lease-lost"`)
 	cancel()

@@ -68,15 +68,7 @@ func (b *Broker) claim(ctx context.Context, id job.ID, worker string) (*Task, er
 			t.timeoutAt = d
 		}
 		t.timeoutAt = t.timeoutAt.UTC().Truncate(time.Millisecond)
-		k := b.kind(j.Kind)
-		p := &job.Private{Node: b.node, AtMostOnce: k.AtMostOnce}
-		if k.Lease > 0 {
-			p.LeasedUntil = t.timeoutAt
-		}
-		return []job.Record{{
-			Type: job.Running, Attempt: j.Attempt, Private: p,
-			Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: cmp.Or(worker, b.node), TimeoutAt: job.Time(t.timeoutAt)}),
-		}}, true
+		return []job.Record{t.running(j, worker)}, true
 	}})
 	if err != nil {
 		return nil, err
@@ -85,10 +77,23 @@ func (b *Broker) claim(ctx context.Context, id job.ID, worker string) (*Task, er
 	return t, nil
 }
 
+// running is the record that begins the attempt of a worker.
+func (t *Task) running(j *job.Job, worker string) job.Record {
+	k := t.b.kind(j.Kind)
+	p := &job.Private{Node: t.b.node, AtMostOnce: k.AtMostOnce}
+	if k.Lease > 0 {
+		p.LeasedUntil = t.timeoutAt
+	}
+	return job.Record{
+		Type: job.Running, Attempt: j.Attempt, Private: p,
+		Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: cmp.Or(worker, t.b.node), TimeoutAt: job.Time(t.timeoutAt)}),
+	}
+}
+
 // input reads the job's input back: while jobs wait, nobody holds their inputs in
 // memory.
 func (b *Broker) input(ctx context.Context, id job.ID) (input []byte, err error) {
-	err = b.each(ctx, id, 0, func(_ uint64, m *frame) bool {
+	err = b.each(ctx, id, 0, 1, func(_ uint64, m *frame) bool {
 		input = bytes.Clone(m.Attachment) // a handler may change its message
 		return false
 	})

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 
 // leaseKind is the typ of a lease: a read token is none, and none of them reads.
 const leaseKind = "millstream-lease+jwt"
+
+var leaseHeader = headerOf(leaseKind)
 
 // Lease says which attempt at which job a pull worker holds.
 type Lease struct {
@@ -30,10 +33,14 @@ type leaseClaims struct {
 
 // MintLease returns the token of a lease.
 func (s *Signer) MintLease(l Lease) string {
-	return s.sign(leaseKind, leaseClaims{
+	body, err := json.Marshal(leaseClaims{
 		RegisteredClaims: jwt.RegisteredClaims{Subject: l.Worker, ExpiresAt: jwt.NewNumericDate(l.Expires)},
 		Job:              l.Job, Seq: l.Seq, Kind: l.Kind,
 	})
+	if err != nil {
+		panic(err) // strings and numbers always encode
+	}
+	return s.sign(leaseHeader, body)
 }
 
 // VerifyLease returns the lease of a token that MintLease made with the same key. Of

@@ -376,4 +376,3 @@ func TestExecOrphans(t *testing.T) {
 	require.Equal(t, `{"result":"ready\ndone\n"}`, string(out.Record.Data))
 	all()
 }
-
