@@ -146,30 +146,11 @@ func (d *Desk) Report(ctx context.Context, id job.ID, lease uint64, said []job.S
 	if len(said) == 0 {
 		return s.standing(), nil
 	}
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return job.Standing{}, context.Cause(ctx)
-	}
-	end, err := s.say(said)
-	if err != nil {
-		var p *job.Problem
-		if errors.As(err, &p) && p.Name() == "invalid-input" {
-			return job.Standing{}, err
-		}
+	over, err := s.report(ctx, said)
+	if err == nil && over {
 		return d.afterwards(ctx, id, lease, said)
 	}
-	if end == nil {
-		return s.standing(), nil
-	}
-	s.finish(*end)
-	select {
-	case <-s.t.a.Hold.Ended():
-	case <-ctx.Done():
-		return job.Standing{}, context.Cause(ctx)
-	}
-	return d.afterwards(ctx, id, lease, said)
+	return s.standing(), err
 }
 
 // errMoving is the answer while a lease changes from one process to the next.

@@ -131,22 +131,46 @@ func (s *seat) standing() job.Standing {
 // that they are paced: the worker is held up for as long, and its request lives.
 const patience = 5 * time.Second
 
-// say says what the worker says, and returns when it is stored; end is its last word,
-// if it is among it. An error of what was said is invalid-input, and nothing was said.
-func (s *seat) say(said []job.Said) (end *ending, err error) {
-	if over := s.isOver(); over {
-		return nil, errOver // with the turn before
+// report has the attempt say something when it is its turn. over: the attempt has ended,
+// by that or meanwhile. An error is of what was said, and nothing was said.
+func (s *seat) report(ctx context.Context, said []job.Said) (over bool, err error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	if s.isOver() {
+		return true, nil
 	}
 	script, err := s.t.read(said)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	for _, line := range script.lines {
-		if err := line(); err != nil && !errors.Is(err, job.ErrTooLarge) { // of what is too much a job.log says so
-			return nil, err
+	if s.say(script.lines) != nil {
+		return true, nil
+	}
+	if script.end == nil {
+		return false, nil
+	}
+	s.finish(*script.end)
+	select {
+	case <-s.t.a.Hold.Ended():
+		return true, nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+// say says the lines, and returns when they are stored. Of what is too much a job.log
+// says so.
+func (s *seat) say(lines []func() error) error {
+	for _, line := range lines {
+		if err := line(); err != nil && !errors.Is(err, job.ErrTooLarge) {
+			return err
 		}
 	}
-	return script.end, s.t.out.flush(patience)
+	return s.t.out.flush(patience)
 }
 
 func (s *seat) isOver() bool {
