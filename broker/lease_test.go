@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"testing"
 	"time"
 
@@ -49,20 +48,65 @@ func TestLostLeases(t *testing.T) {
 
 // A kind that is not pulled any more has nobody who would go on.
 func TestLeasesOfAKindThatIsPulledNoMore(t *testing.T) {
-	s := newMemory()
+	s := newShared(t)
+	b := pulling(t, s)
+	id := submitTo(t, b)
+	claimFrom(t, b, id)
+	j, err := node(t, s).Job(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, job.StatusQueued, j.Status)
+	require.Equal(t, 2, j.Attempt)
+}
+
+// pulling returns a broker whose kind is pulled.
+func pulling(t *testing.T, s store) *Broker {
+	t.Helper()
 	k := job.Kind{Name: testKind, Lease: time.Minute}
 	q := queue.New(k)
 	b, err := open(t.Context(), s, Options{Kinds: []job.Kind{k}, Queue: q, Folds: []func(*job.Commit){q.Fold}})
 	require.NoError(t, err)
-	j, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+// What the next process has to know of an attempt is in a part record too.
+func TestMovedLease(t *testing.T) {
+	s := newShared(t)
+	b := pulling(t, s)
+	id := submitTo(t, b)
+	task := claimFrom(t, b, id)
+	require.NoError(t, task.Append(t.Context(), output("x"), job.Record{Type: job.Checkpoint, Data: []byte(`{"page":4}`)}))
+	require.NoError(t, b.move(entryOf(b, id)))
+	b.purgeBelow(b.mark())
+
+	next := pulling(t, s)
+	left := next.left(testKind)
+	require.Len(t, left, 1)
+	defer left[0].end()
+	require.Equal(t, task.lease, left[0].lease)
+	require.True(t, task.timeoutAt.Equal(left[0].timeoutAt))
+	require.JSONEq(t, `{"page":4}`, string(left[0].Job.Checkpoint))
+	var earlier []job.Type
+	require.NoError(t, left[0].Earlier(t.Context(), func(r *job.Record) { earlier = append(earlier, r.Type) }))
+	require.Equal(t, []job.Type{job.Output, job.Checkpoint}, earlier)
+	require.Empty(t, next.left(testKind), "it has its task")
+}
+
+// A process that comes back after the attempt's time is over ends it at once.
+func TestLeaseWhoseTimeIsOver(t *testing.T) {
+	s := newShared(t)
+	b := pulling(t, s)
+	j, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind, Timeout: time.Millisecond, MaxAttempts: 1})
 	require.NoError(t, err)
-	_, err = b.claim(t.Context(), j.ID, "w")
+	claimFrom(t, b, j.ID)
+	next := pulling(t, s)
+	sub := next.Subscriber(0)
+	_, err = sub.Subscribe(t.Context(), Topic(testKind))
 	require.NoError(t, err)
-	again, err := open(t.Context(), s, Options{Queue: queue.New()})
-	require.NoError(t, err)
-	j, err = again.Job(t.Context(), j.ID)
-	require.NoError(t, err)
-	require.Equal(t, job.StatusQueued, j.Status)
-	require.Equal(t, 2, j.Attempt)
-	require.NoError(t, errors.Join(again.Close(), b.Close()))
+	require.Eventually(t, func() bool {
+		j, err = next.Job(t.Context(), j.ID)
+		return err == nil && j.Status == job.StatusFailed
+	}, timeToWait, tick)
+	require.Contains(t, string(j.Output), "attempt-timeout")
+	require.NoError(t, sub.Close())
 }

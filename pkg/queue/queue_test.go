@@ -136,6 +136,31 @@ func TestTakeWaits(t *testing.T) {
 	})
 }
 
+// Of many takers of many kinds none sleeps while there is something that it could take:
+// a wake-up that reached one who took another job is passed on.
+func TestTakeOfSeveralKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(job.Kind{Name: "a"}, job.Kind{Name: "b"}, job.Kind{Name: "c"})
+		got := make(chan job.ID, 10)
+		ctx, cancel := context.WithCancel(t.Context())
+		for _, kinds := range [][]string{{"a", "b"}, {"b", "c"}, {"c", "a"}, {"a"}, {"b"}, {"c"}} {
+			go func() {
+				if id, err := l.q.Take(ctx, kinds...); err == nil {
+					got <- id
+				}
+			}()
+		}
+		synctest.Wait()
+		for i, kind := range []string{"a", "b", "c"} {
+			l.put(kind+"1", job.StatusQueued, func(j *job.Job) { j.Kind = kind })
+			l.put(kind+"2", job.StatusQueued, func(j *job.Job) { j.Kind = kind })
+			synctest.Wait()
+			require.Len(t, got, 2*(i+1))
+		}
+		cancel()
+	})
+}
+
 func TestAdmit(t *testing.T) {
 	l := newLog(job.Kind{Name: "k", QueueLimit: 3, Concurrency: 1})
 	for range 3 {
