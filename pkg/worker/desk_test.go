@@ -357,6 +357,28 @@ func TestPullAttemptGoesOnInTheNextProcess(t *testing.T) {
 	})
 }
 
+// Where the output was cut before the process ended is its end for the next one too.
+func TestCutOutputStaysCutInTheNextProcess(t *testing.T) {
+	desk(t, func(t *testing.T, o *office) {
+		first := open(t)
+		first.before = used{bytes: worker.DefaultLimits.Bytes - 5}
+		first.lease(t)
+		_, err := first.say(t, said(job.Output, `{"chunk":"hello world","offset":0}`))
+		require.NoError(t, err)
+		o.earlier = first.stored()
+		first.cancel(job.ErrDraining)
+		<-first.ended
+
+		go o.run()
+		synctest.Wait()
+		_, err = o.say(t, said(job.Output, `{"chunk":"!","offset":11}`), said(job.Succeeded, `{"output":true}`))
+		require.NoError(t, err)
+		require.Empty(t, o.stored())
+		require.True(t, o.out.Record.Private.Result.Truncated)
+		require.EqualValues(t, 5, o.out.Record.Private.Result.Size)
+	})
+}
+
 // A worker that has said all it may is held up, for no longer than a request lives.
 func TestPullWorkerIsPaced(t *testing.T) {
 	desk(t, func(t *testing.T, o *office) {
