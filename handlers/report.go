@@ -56,6 +56,10 @@ func (a *API) said(c *gin.Context) ([]job.Said, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseSaid(doc)
+}
+
+func parseSaid(doc []byte) ([]job.Said, error) {
 	if err := checkJSON(doc); err != nil {
 		return nil, err
 	}
