@@ -139,6 +139,17 @@ func (b *block) fits(r record) bool {
 	return summed(subject) && b.headed(r)
 }
 
+// parts returns the headers and the message of r, which is headed.
+func (b *block) parts(r record) (headers, body []byte) {
+	begin := r.message()
+	body = b.data[begin : r.end-recordSeal]
+	if r.headers {
+		n := binary.LittleEndian.Uint32(b.data[begin-4:])
+		headers, body = body[:n], body[n:]
+	}
+	return headers, body
+}
+
 func (b *block) subject(r record) []byte {
 	return b.data[r.begin+recordHead : r.begin+recordHead+r.subject]
 }
@@ -157,11 +168,8 @@ var endOfHeaders = []byte("\r\n\r\n")
 
 // sealed reports whether r is a setting as it was set.
 func (b *block) sealed(r record, key []byte) bool {
-	begin := r.message()
-	if r.headers {
-		begin += int(binary.LittleEndian.Uint32(b.data[begin-4:]))
-	}
-	_, err := unseal(string(key), b.data[begin:r.end-recordSeal])
+	_, body := b.parts(r)
+	_, err := unseal(string(key), body)
 	return err == nil
 }
 

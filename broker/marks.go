@@ -40,6 +40,14 @@ func (k keeping) forget(now time.Time) {
 	maps.DeleteFunc(k, func(hour int64, _ int) bool { return hour <= hourOf(now) })
 }
 
+// sum returns how many there are.
+func (k keeping) sum() (n int) {
+	for _, more := range k {
+		n += more
+	}
+	return n
+}
+
 // missing returns how many k has not of those that were noted.
 func (k keeping) missing(noted keeping) (n int) {
 	for hour, want := range noted {
