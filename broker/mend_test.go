@@ -217,3 +217,18 @@ func intactIn(b *block) (all [][]byte) {
 	}
 	return all
 }
+
+// That keys are lost is told once: the next start has those that were made anew.
+func TestLostKeysAreToldOnce(t *testing.T) {
+	f := fillStore(t)
+	keys := filepath.Join(f.dir, "jetstream", "$G", "streams", keysStream, "msgs")
+	require.NoError(t, os.RemoveAll(keys))
+	for _, damage := range []bool{true, false, false} {
+		s, err := openEmbedded(t.Context(), Options{Dir: f.dir, MaxStore: 1 << 30, Log: zap.NewNop()})
+		require.NoError(t, err)
+		b, found := reopen(t, s, 48*time.Hour)
+		require.Equal(t, damage, found.FilterLevelExact(zap.ErrorLevel).Len() > 0, found.All())
+		require.NoError(t, b.saveMarks(b.purged.Load()))
+		require.NoError(t, b.Close())
+	}
+}
