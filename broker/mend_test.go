@@ -197,6 +197,23 @@ func TestMendTwiceIsOnce(t *testing.T) {
 	})
 }
 
+// What lies behind a damaged size is looked through in moments, whatever is in it: the
+// server does not start meanwhile.
+func TestMendIsQuick(t *testing.T) {
+	b := newBlock(jobsStream, 1, nil)
+	var data []byte
+	for n := range uint64(7) {
+		data = append(data, b.made(n+1, "jobs.k.job_1", strings.Repeat("\x00\x00\x10\x00", 256<<10))...)
+	}
+	data[3] ^= 1
+	b.data = data
+	begin := time.Now()
+	found, last := b.mend(0, true)
+	require.Equal(t, []finding{{what: repaired, subject: "jobs.k.job_1", size: len(data) / 7}}, found)
+	require.EqualValues(t, 7, last)
+	require.Less(t, time.Since(begin), 10*time.Second)
+}
+
 // made returns a record as the server writes it.
 func (b *block) made(sequence uint64, subject, message string) []byte {
 	r := record{end: recordHead + len(subject) + len(message) + recordSeal, sequence: sequence, time: int64(sequence), subject: len(subject)}
