@@ -55,6 +55,8 @@ func (m *mender) messages(stream string) string {
 	return filepath.Join(m.dir, "jetstream", "$G", "streams", stream, "msgs")
 }
 
+func blockName(n int) string { return strconv.Itoa(n) + ".blk" }
+
 // blocksOf returns the numbers of the blocks in dir, in order, and their size.
 func blocksOf(dir string) (blocks []int, size int64, err error) {
 	files, err := os.ReadDir(dir)
@@ -75,9 +77,9 @@ func blocksOf(dir string) (blocks []int, size int64, err error) {
 }
 
 func (m *mender) mendStream(stream string, blocks []int) error {
-	before, last := m.found, uint64(0)
+	last := uint64(0)
 	for i, n := range blocks {
-		name := filepath.Join(m.messages(stream), strconv.Itoa(n)+".blk")
+		name := filepath.Join(m.messages(stream), blockName(n))
 		data, err := os.ReadFile(name)
 		if err != nil {
 			return err
@@ -85,6 +87,9 @@ func (m *mender) mendStream(stream string, blocks []int) error {
 		tail := i+1 == len(blocks)
 		if len(data) == 0 && !tail { // the server removes those itself
 			m.report(stream, n, finding{what: "empty"})
+			if err := m.dropIndex(stream); err != nil {
+				return err
+			}
 		}
 		b := newBlock(stream, n, data)
 		var found []finding
@@ -98,10 +103,7 @@ func (m *mender) mendStream(stream string, blocks []int) error {
 			m.report(stream, n, f)
 		}
 	}
-	if m.found == before {
-		return nil
-	}
-	return remove(filepath.Join(m.messages(stream), "index.db")) // it is of the blocks as they were
+	return nil
 }
 
 func (m *mender) report(stream string, n int, f finding) {
@@ -110,7 +112,8 @@ func (m *mender) report(stream string, n int, f finding) {
 		zap.Int("block", n), zap.Int("offset", f.at), zap.Int("bytes", f.size), zap.String("as it was", filepath.Join(m.dir, asideDir)))
 }
 
-// replace sets a block file aside and puts data in its place.
+// replace sets a block file aside and puts data in its place. The index goes first: it is of
+// the blocks as they were, and whoever finds a mended one does not look again.
 func (m *mender) replace(stream, name string, data []byte) error {
 	aside := filepath.Join(m.dir, asideDir)
 	if err := os.MkdirAll(aside, 0o700); err != nil {
@@ -128,7 +131,14 @@ func (m *mender) replace(stream, name string, data []byte) error {
 	if err := writeSynced(next, data); err != nil {
 		return err
 	}
+	if err := m.dropIndex(stream); err != nil {
+		return err
+	}
 	return os.Rename(next, name)
+}
+
+func (m *mender) dropIndex(stream string) error {
+	return remove(filepath.Join(m.messages(stream), "index.db"))
 }
 
 func writeSynced(name string, data []byte) error {
