@@ -70,7 +70,7 @@ once, and follow its progress, output and result live. No event is ever lost.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(serveCommand(), submitCommand(), watchCommand(), jobCommand(), cancelCommand(), configCommand(), healthCommand(), versionCommand())
+	cmd.AddCommand(serveCommand(), submitCommand(), watchCommand(), jobCommand(), cancelCommand(), configCommand(), healthCommand(), tortureCommand(), versionCommand())
 	return cmd
 }
 
