@@ -197,6 +197,8 @@ func (b *submitter) cancelAfter(id string, wait time.Duration) {
 			e.What = refused
 		default:
 			e.What, e.Detail = surprise, "an answer to a cancel: "+string(a.body)
+			c.diary.note(e)
+			return
 		}
 		c.diary.note(e)
 	}
