@@ -113,6 +113,15 @@ func (b *bench) millOn(dir string) (*server, error) {
 	return b.serve(millRole, "Millstream", mill.Config{Data: dir, Streams: 2 * b.size.idle})
 }
 
+// powerSafe starts one that syncs before it tells.
+func (b *bench) powerSafe() (*server, error) {
+	dir, err := b.store()
+	if err != nil {
+		return nil, err
+	}
+	return b.serve(millRole, "Millstream, power-safe", mill.Config{Data: dir, Streams: 2 * b.size.idle, PowerSafe: true})
+}
+
 // floor starts the bare handlers.
 func (b *bench) floor(name string) (*server, error) { return b.serve(floorRole, name, struct{}{}) }
 

@@ -52,6 +52,39 @@ func start(b *bench) error {
 	}
 	n := commas(fmt.Sprint(b.size.stored))
 	t.row(fmt.Sprintf("%s jobs queued and %s over, after `kill -9`", n, n), loaded.as(seconds))
+	return startWithEvents(b, t)
+}
+
+// jobsWithEvents is how many jobs have the events of startWithEvents between them.
+const jobsWithEvents = 100
+
+// startWithEvents measures a start after kill -9 over the events of jobs that run.
+func startWithEvents(b *bench, t *table) error {
+	dir, err := b.store()
+	if err != nil {
+		return err
+	}
+	s, err := b.millOn(dir)
+	if err != nil {
+		return err
+	}
+	if _, err := b.steer(s, jobsWithEvents); err != nil {
+		return err
+	}
+	each := max(1, 10*b.size.stored/jobsWithEvents)
+	if err := s.Call("Publish", each, &struct{}{}); err != nil {
+		return err
+	}
+	var took series
+	for range b.size.rounds {
+		if err := b.stop(s.Process, (*proc.Process).Kill); err != nil {
+			return err
+		}
+		if s, err = b.ready(dir, &took); err != nil {
+			return err
+		}
+	}
+	t.row(fmt.Sprintf("%s events of %d jobs that ran, after `kill -9`", commas(fmt.Sprint(each*jobsWithEvents)), jobsWithEvents), took.as(seconds))
 	return nil
 }
 

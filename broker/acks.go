@@ -25,7 +25,7 @@ type acks struct {
 
 	mu      sync.Mutex
 	waiting map[string]*publication // by reply subject
-	unsent  []*nats.Msg             // of those: not yet on the connection
+	unsent  []*publication          // of those: not yet on the connection
 	last    uint64                  // number of the last reply subject
 	stored  uint64                  // highest position that was acknowledged
 	paused  bool                    // nothing is sent until repeat
@@ -33,10 +33,12 @@ type acks struct {
 }
 
 type publication struct {
-	msg  *nats.Msg
-	done func(uint64, error)
-	at   time.Time // when it was published first
-	due  time.Time // when it is published again
+	subject, reply string
+	fence          uint64
+	data           []byte
+	done           func(uint64, error)
+	at             time.Time // when it was published first
+	due            time.Time // when it is published again
 }
 
 const (
@@ -68,10 +70,10 @@ func newAcks(nc *nats.Conn) (*acks, error) {
 	return a, nil
 }
 
-// publish sends m and calls done with the verdict. It does not wait for the
+// publish sends data behind the fence and calls done with the verdict. It does not wait for the
 // connection: its caller holds the lock of the log, and one that stalls must not
 // stall those who only read.
-func (a *acks) publish(m *nats.Msg, done func(uint64, error)) {
+func (a *acks) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
 	a.mu.Lock()
 	if a.closed {
 		a.mu.Unlock()
@@ -79,10 +81,10 @@ func (a *acks) publish(m *nats.Msg, done func(uint64, error)) {
 		return
 	}
 	a.last++
-	m.Reply = a.inbox + strconv.FormatUint(a.last, 36)
 	now := time.Now()
-	a.waiting[m.Reply] = &publication{m, done, now, now.Add(answerTime)}
-	a.unsent = append(a.unsent, m)
+	p := &publication{subject, a.inbox + strconv.FormatUint(a.last, 36), fence, data, done, now, now.Add(answerTime)}
+	a.waiting[p.reply] = p
+	a.unsent = append(a.unsent, p)
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
@@ -180,8 +182,9 @@ func (a *acks) send() {
 	defer close(a.ended)
 	t := time.NewTicker(spurious)
 	defer t.Stop()
+	m := newFenced()
 	for {
-		var list []*nats.Msg
+		var list []*publication
 		select {
 		case <-a.quit:
 			return
@@ -190,19 +193,38 @@ func (a *acks) send() {
 		case now := <-t.C:
 			list = a.due(now)
 		}
-		for _, m := range list {
-			err := a.nc.PublishMsg(m)
+		for _, p := range list {
+			err := a.nc.PublishMsg(m.of(p))
 			if !errors.Is(err, nats.ErrMaxPayload) {
 				continue // not sent is not answered, and comes due
 			}
-			if p := a.take(m.Reply); p != nil {
+			if p := a.take(p.reply); p != nil {
 				p.done(0, verdict(err))
 			}
 		}
 	}
 }
 
-func (a *acks) fresh() []*nats.Msg {
+// fenced is a message that is sent again and again: it is written to the connection's
+// buffer before the next one, and making one costs as much as sending it.
+type fenced struct {
+	msg   nats.Msg
+	fence []string // its header's value
+}
+
+func newFenced() *fenced {
+	fence := []string{""}
+	return &fenced{nats.Msg{Header: nats.Header{jetstream.ExpectedLastSubjSeqHeader: fence}}, fence}
+}
+
+// of returns the message of p. It holds until the next one is asked for.
+func (f *fenced) of(p *publication) *nats.Msg {
+	f.fence[0] = strconv.FormatUint(p.fence, 10)
+	f.msg.Subject, f.msg.Reply, f.msg.Data = p.subject, p.reply, p.data
+	return &f.msg
+}
+
+func (a *acks) fresh() []*publication {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.paused {
@@ -213,7 +235,7 @@ func (a *acks) fresh() []*nats.Msg {
 	return list
 }
 
-func (a *acks) due(now time.Time) (due []*nats.Msg) {
+func (a *acks) due(now time.Time) (due []*publication) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.paused {
@@ -222,7 +244,7 @@ func (a *acks) due(now time.Time) (due []*nats.Msg) {
 	for _, p := range a.waiting {
 		if now.After(p.due) {
 			p.due = now.Add(answerTime)
-			due = append(due, p.msg)
+			due = append(due, p)
 		}
 	}
 	return due

@@ -198,18 +198,30 @@ func (b *Broker) repack(p *packing, e *entry) error {
 	return b.packMessages(p, e.subject, e.messages)
 }
 
+// packLook is how many bytes of messages are read at once to be packed: of each of the
+// archivers it is in memory.
+const packLook = 256 << 10
+
 func (b *Broker) packMessages(p *packing, subject string, messages []kept) error {
-	for _, k := range messages {
-		s, err := b.load1(p.ctx, subject, k)
-		if errors.Is(err, errNone) {
-			err = errMissing // it is not purged before it is packed, so it could not be read
+	for len(messages) > 0 {
+		n, size := 0, 0
+		for n < len(messages) && n < maxStretch && (n == 0 || size < packLook) {
+			size += int(messages[n].size)
+			n++
 		}
-		if err == nil {
-			err = p.add(s)
+		all, err := b.messagesOf(p.ctx, stretch{subject: subject, messages: messages[:n]}, 0)
+		if missing := (*missingError)(nil); errors.As(err, &missing) {
+			err = errMissing // it is not purged before it is packed, so it could not be read
 		}
 		if err != nil {
 			return err
 		}
+		for _, s := range all {
+			if err := p.add(s); err != nil {
+				return err
+			}
+		}
+		messages = messages[n:]
 	}
 	return nil
 }

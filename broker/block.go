@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -33,18 +32,36 @@ const (
 	tombstone    = 1 << 62 // of a sequence: it was deleted, in another block
 )
 
-// summed are the subjects of messages that have a checksum of their own.
-var summed = regexp.MustCompile(`^(jobs|done|keys)\.[A-Za-z0-9._-]{1,200}$`)
-
-// settings are the subjects of settings; see seal.
-var settings = regexp.MustCompile(`^` + regexp.QuoteMeta(settingsPrefix) + `[A-Za-z0-9._-]{1,64}$`)
-
 const settingsPrefix = "$KV." + settingsBucket + "."
+
+// maxSubject is more than any subject of ours has.
+const maxSubject = 200
+
+// summed reports whether the messages of subject have a checksum of their own.
+func summed(subject []byte) bool {
+	for _, prefix := range []string{"jobs.", donePrefix, keysPrefix} {
+		if rest, ok := bytes.CutPrefix(subject, []byte(prefix)); ok {
+			return plain(rest)
+		}
+	}
+	return false
+}
+
+// plain reports whether b has nothing but what names and ids of ours consist of.
+func plain(b []byte) bool {
+	for _, c := range b {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return len(b) > 0 && len(b) <= maxSubject
+}
 
 // block is what lies in a block file.
 type block struct {
 	data []byte
 	hash *highwayhash.Digest64
+	sum  [recordSeal]byte // what seal returned last
 }
 
 // newBlock takes data for the stream's n-th block: the server seeds the hash with both.
@@ -54,7 +71,7 @@ func newBlock(stream string, n int, data []byte) *block {
 	if err != nil {
 		panic(err) // a key of another length
 	}
-	return &block{data, hash}
+	return &block{data: data, hash: hash}
 }
 
 // record is where a record lies, and what is in its head.
@@ -104,7 +121,7 @@ func (b *block) seal(r record) []byte {
 	_, _ = b.hash.Write(b.data[r.begin+4 : r.begin+20])
 	_, _ = b.hash.Write(b.data[r.begin+recordHead : r.begin+recordHead+r.subject])
 	_, _ = b.hash.Write(b.data[r.message() : r.end-recordSeal])
-	return b.hash.Sum(nil)
+	return b.hash.Sum(b.sum[:0])
 }
 
 // fits reports whether the record is as it was written. Its hash covers no sizes.
@@ -115,47 +132,51 @@ func (b *block) fits(r record) bool {
 	if r.sequence&(erasedRecord|tombstone) != 0 {
 		return true
 	}
-	if subject := b.subject(r); !settings.Match(subject) {
-		return summed.Match(subject) && b.headed(r)
+	subject := b.subject(r)
+	if key, ok := bytes.CutPrefix(subject, []byte(settingsPrefix)); ok {
+		return b.headed(r) && b.sealed(r, key)
 	}
-	return b.headed(r) && b.sealed(r)
-}
-
-// sealed reports whether r is a setting as it was set.
-func (b *block) sealed(r record) bool {
-	begin := r.message()
-	if r.headers {
-		begin += int(binary.LittleEndian.Uint32(b.data[begin-4:]))
-	}
-	_, err := unseal(string(b.subject(r)[len(settingsPrefix):]), b.data[begin:r.end-recordSeal])
-	return err == nil
+	return summed(subject) && b.headed(r)
 }
 
 func (b *block) subject(r record) []byte {
 	return b.data[r.begin+recordHead : r.begin+recordHead+r.subject]
 }
 
-// headed reports whether the headers of r, if it has any, end where it says that they do,
-// and can be read.
+// headed reports whether the headers of r, if it has any, end where it says that they do.
 func (b *block) headed(r record) bool {
 	if !r.headers {
 		return true
 	}
 	rest := b.data[r.message() : r.end-recordSeal]
 	n := int64(binary.LittleEndian.Uint32(b.data[r.message()-4:]))
-	if n > int64(len(rest)) || !bytes.HasSuffix(rest[:n], endOfHeaders) {
-		return false
-	}
-	_, err := nats.DecodeHeadersMsg(rest[:n])
-	return err == nil
+	return n <= int64(len(rest)) && bytes.HasSuffix(rest[:n], endOfHeaders)
 }
 
 var endOfHeaders = []byte("\r\n\r\n")
 
+// sealed reports whether r is a setting as it was set.
+func (b *block) sealed(r record, key []byte) bool {
+	begin := r.message()
+	if r.headers {
+		begin += int(binary.LittleEndian.Uint32(b.data[begin-4:]))
+	}
+	_, err := unseal(string(key), b.data[begin:r.end-recordSeal])
+	return err == nil
+}
+
 // readable reports whether r can be handed out as it is, for its own checksum to be
 // found wrong.
 func (b *block) readable(r record) bool {
-	return r.sequence&(erasedRecord|tombstone) == 0 && summed.Match(b.subject(r)) && b.headed(r)
+	if r.sequence&(erasedRecord|tombstone) != 0 || !summed(b.subject(r)) || !b.headed(r) {
+		return false
+	}
+	if !r.headers {
+		return true
+	}
+	n := int(binary.LittleEndian.Uint32(b.data[r.message()-4:]))
+	_, err := nats.DecodeHeadersMsg(b.data[r.message() : r.message()+n])
+	return err == nil
 }
 
 // What was done about a damaged record.

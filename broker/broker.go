@@ -84,22 +84,24 @@ type Broker struct {
 
 	moveBehind int64 // bytes; see there
 
-	mu      sync.Mutex // protects the fields below, and every entry
-	jobs    map[job.ID]*entry
-	writes  uint64 // number of the last message
-	head    uint64 // last position that is known
-	cached  int64  // bytes of messages held in entries
-	written int64  // bytes of all messages that came by
-	marked  []byte // the marks, as they are stored
-	ended   uint64 // place of the last job in the archive
-	kept    keeping
-	keys    map[string]chan struct{} // that are in use; closed when they are free
-	damage  int                      // found at start
-	cut     bool                     // of that: the beginning of the log
-	fresh   bool                     // no process has had the store before
-	closing bool
-	over    []*entry      // to be archived
-	overCh  chan struct{} // says that there are some; one slot
+	mu        sync.Mutex // protects the fields below, and every entry
+	jobs      map[job.ID]*entry
+	writes    uint64 // number of the last message
+	head      uint64 // last position that is known
+	cached    int64  // bytes of messages held in entries
+	written   int64  // bytes of all messages that came by
+	marked    []byte // the marks, as they are stored
+	ended     uint64 // place of the last job in the archive
+	kept      keeping
+	keysEnded uint64 // place of the last key record
+	keysKept  keeping
+	keys      map[string]chan struct{} // that are in use; closed when they are free
+	damage    int                      // found at start
+	cut       bool                     // of that: the beginning of the log
+	fresh     bool                     // no process has had the store before
+	closing   bool
+	over      []*entry      // to be archived
+	overCh    chan struct{} // says that there are some; one slot
 }
 
 // Open opens the store, folds its log and tells the folds of every job in it. A
@@ -136,7 +138,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	b := &Broker{
 		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
-		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, kept: keeping{}, keys: map[string]chan struct{}{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
+		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, kept: keeping{}, keysKept: keeping{}, keys: map[string]chan struct{}{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
 	}
 	if opt.MaxStore > 0 {
 		b.moveBehind = min(moveBehind, int64(moveShare*float64(opt.MaxStore)))

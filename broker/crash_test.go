@@ -56,15 +56,15 @@ func (c *crash) place(ctx context.Context, name string, data []byte, ttl time.Du
 	return 0, c.put(ctx, name, data, ttl)
 }
 
-func (c *crash) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error {
+func (c *crash) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) (uint64, error) {
 	do, tell := c.step()
 	if !do {
-		return errClosed
+		return 0, errClosed
 	}
-	if err := c.store.setKey(ctx, name, data, ttl, fresh); err != nil || tell {
-		return err
+	if place, err := c.store.setKey(ctx, name, data, ttl, fresh); err != nil || tell {
+		return place, err
 	}
-	return errClosed
+	return 0, errClosed
 }
 
 func (c *crash) purge(ctx context.Context, below uint64) error {

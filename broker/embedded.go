@@ -120,13 +120,12 @@ func (e *embedded) open(ctx context.Context) (*jetStream, error) {
 		e.shutdown()
 		return nil, err
 	}
-	s, err := newJetStream(ctx, nc, nil)
+	s, err := newJetStream(ctx, nc, e)
 	if err != nil {
 		nc.Close()
 		e.shutdown()
 		return nil, err
 	}
-	s.embedded = e
 	return s, nil
 }
 

@@ -44,17 +44,17 @@ func TestCursorOutlivesProcess(t *testing.T) {
 	s := newShared(t)
 	first := node(t, s)
 	id := submitTo(t, first)
-	events, err := first.History(t.Context(), id, job.Cursor{})
+	events, err := first.History(t.Context(), id, job.Cursor{}, pageSize)
 	require.NoError(t, err)
 	require.NoError(t, first.Close())
 
 	next := node(t, s)
 	require.NotEqual(t, first.epoch, next.epoch)
-	after, err := next.History(t.Context(), id, events[0].Cursor())
+	after, err := next.History(t.Context(), id, events[0].Cursor(), pageSize)
 	require.NoError(t, err)
 	require.Empty(t, after)
 	claimFrom(t, next, id)
-	after, err = next.History(t.Context(), id, events[0].Cursor())
+	after, err = next.History(t.Context(), id, events[0].Cursor(), pageSize)
 	require.NoError(t, err)
 	require.Len(t, after, 1)
 	require.Equal(t, next.epoch, after[0].Place.Epoch)
@@ -64,11 +64,11 @@ func TestCursorOutlivesProcess(t *testing.T) {
 func TestCursorOfAnotherEpoch(t *testing.T) {
 	b := node(t, newShared(t))
 	id := submitTo(t, b)
-	events, err := b.History(t.Context(), id, job.Cursor{})
+	events, err := b.History(t.Context(), id, job.Cursor{}, pageSize)
 	require.NoError(t, err)
 	old := events[0].Cursor()
 	old.Epoch--
-	_, err = b.History(t.Context(), id, old)
+	_, err = b.History(t.Context(), id, old, pageSize)
 	require.ErrorIs(t, err, job.ErrCursor)
 }
 

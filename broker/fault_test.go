@@ -352,7 +352,10 @@ func TestMissingMessageIsTold(t *testing.T) {
 	m.mu.Lock()
 	m.log = slices.Delete(m.log, 2, 3)
 	m.mu.Unlock()
-	_, err := b.History(t.Context(), task.Job.ID, job.Cursor{})
+	page, err := b.History(t.Context(), task.Job.ID, job.Cursor{}, pageSize)
+	require.NoError(t, err)
+	require.Len(t, page, 2, "what is there is read")
+	_, err = b.History(t.Context(), task.Job.ID, page[1].Cursor(), pageSize)
 	require.ErrorIs(t, err, errMissing)
 	require.NotErrorIs(t, err, job.ErrNotFound)
 }

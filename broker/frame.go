@@ -2,11 +2,14 @@ package broker
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -31,8 +34,6 @@ type frame struct {
 	First      uint64       // seq of the first record, or of the next if there is none
 	Records    []job.Record //
 	Attachment []byte
-
-	alone bool // it was read from the log by itself; not stored
 }
 
 // ends reports whether the job is over with the message.
@@ -78,14 +79,17 @@ func (m *frame) encode() []byte {
 		b = m.Records[i].AppendLine(b, m.ID)
 	}
 	b = append(b, m.Attachment...)
-	copy(b[len(magic):], fmt.Sprintf("%08x", checksum(m.ID, b)))
+	sum := checksum(m.ID, b)
+	copy(b[len(magic):], sum[:])
 	return b
 }
 
 // checksum covers the id of the job and what stands behind the checksum in b.
-func checksum(id job.ID, b []byte) uint32 {
+func checksum(id job.ID, b []byte) (text [8]byte) {
 	sum := crc32.Checksum([]byte(id), castagnoli)
-	return crc32.Update(sum, castagnoli, b[len(magic)+8:])
+	sum = crc32.Update(sum, castagnoli, b[len(magic)+len(text):])
+	hex.Encode(text[:], binary.BigEndian.AppendUint32(make([]byte, 0, 4), sum))
+	return text
 }
 
 // decode reads a stored message of the job that subject names. The records and
@@ -123,7 +127,10 @@ func decode(subject string, b []byte) (*frame, error) {
 func intact(subject string, b []byte) (kind string, id job.ID, err error) {
 	const end = len(magic) + 8 // of the checksum
 	kind, id, ok := parseSubject(subject)
-	if !ok || len(b) <= end || string(b[:len(magic)]) != magic || string(b[len(magic):end]) != fmt.Sprintf("%08x", checksum(id, b)) {
+	if !ok || len(b) <= end || string(b[:len(magic)]) != magic {
+		return "", "", errDamaged
+	}
+	if sum := checksum(id, b); string(b[len(magic):end]) != string(sum[:]) {
 		return "", "", errDamaged
 	}
 	return kind, id, nil
@@ -176,8 +183,7 @@ func subjectOf(kind string, id job.ID) string { return "jobs." + kind + "." + st
 
 // parseSubject reads a subject that subjectOf made.
 func parseSubject(s string) (kind string, id job.ID, ok bool) {
-	rest, ok := bytes.CutPrefix([]byte(s), []byte("jobs."))
-	k, i, found := bytes.Cut(rest, []byte{'.'})
-	ok = ok && found && job.ValidKind(string(k)) && job.ValidID(string(i))
-	return string(k), job.ID(i), ok
+	rest, ours := strings.CutPrefix(s, "jobs.")
+	kind, text, found := strings.Cut(rest, ".")
+	return kind, job.ID(text), ours && found && job.ValidKind(kind) && job.ValidID(text)
 }

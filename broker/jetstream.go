@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,8 +29,9 @@ type jetStream struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	jobs     jetstream.Stream
+	direct   bool // jobs is read at askAny
 	done     jetstream.Stream
-	keys     jetstream.Stream
+	keyed    jetstream.Stream
 	settings jetstream.KeyValue
 	acks     *acks
 	stop     func()      // what to shut down behind the connection; may be nil
@@ -42,25 +42,27 @@ type jetStream struct {
 	found    int // damage, when it was opened
 }
 
-// newJetStream makes the streams on the server behind nc, if they are not there.
-func newJetStream(ctx context.Context, nc *nats.Conn, stop func()) (*jetStream, error) {
+// newJetStream makes the streams on the server behind nc, if they are not there. e is the
+// server if it is our own.
+func newJetStream(ctx context.Context, nc *nats.Conn, e *embedded) (*jetStream, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
 	}
-	s := &jetStream{nc: nc, js: js, stop: stop}
+	s := &jetStream{nc: nc, js: js, embedded: e}
 	for _, c := range []struct {
 		stream *jetstream.Stream
 		config jetstream.StreamConfig
 	}{
-		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, Duplicates: time.Second}}, // no message ids are used
+		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, AllowDirect: true, Duplicates: time.Second}}, // no message ids are used
 		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
-		{&s.keys, jetstream.StreamConfig{Name: keysStream, Subjects: []string{keysPrefix + "*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
+		{&s.keyed, jetstream.StreamConfig{Name: keysStream, Subjects: []string{keysPrefix + "*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
 	} {
 		if *c.stream, err = streamOf(ctx, js, c.config); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
 		}
 	}
+	s.allowDirect(ctx)
 	if s.settings, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: settingsBucket}); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", settingsBucket, err)
 	}
@@ -81,8 +83,7 @@ func streamOf(ctx context.Context, js jetstream.JetStream, c jetstream.StreamCon
 }
 
 func (s *jetStream) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
-	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(fence, 10)}}
-	s.acks.publish(&nats.Msg{Subject: subject, Header: header, Data: data}, s.durable(done))
+	s.acks.publish(subject, fence, data, s.durable(done))
 }
 
 // durable returns done, to be called once what was acknowledged is durable.
@@ -104,16 +105,6 @@ func (s *jetStream) sync(ctx context.Context) error {
 		return nil
 	}
 	return s.syncer.wait(ctx)
-}
-
-// get and next ask the stream's leader, not a replica that answers directly: what
-// they do not find must not be there.
-func (s *jetStream) get(ctx context.Context, position uint64) (stored, error) {
-	return s.read(s.jobs.GetMsg(ctx, position))
-}
-
-func (s *jetStream) next(ctx context.Context, subject string, position uint64) (stored, error) {
-	return s.read(s.jobs.GetMsg(ctx, position, jetstream.WithGetMsgSubject(subject)))
 }
 
 func (s *jetStream) has(ctx context.Context, subject string) (bool, error) {
@@ -263,21 +254,28 @@ func (s *jetStream) store(ctx context.Context, subject string, data []byte, ttl 
 }
 
 func (s *jetStream) key(ctx context.Context, name string) ([]byte, error) {
-	m, err := s.read(s.keys.GetLastMsgForSubject(ctx, keysPrefix+name))
+	m, err := s.read(s.keyed.GetLastMsgForSubject(ctx, keysPrefix+name))
 	return m.data, err
 }
 
-func (s *jetStream) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error {
+func (s *jetStream) setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) (uint64, error) {
 	var opts []jetstream.PublishOpt
 	if fresh {
 		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(0))
 	}
-	_, err := s.store(ctx, keysPrefix+name, data, max(ttl, time.Second), opts...)
-	return err
+	return s.store(ctx, keysPrefix+name, data, max(ttl, time.Second), opts...)
+}
+
+func (s *jetStream) keys(ctx context.Context) (last uint64, count int, err error) {
+	info, err := s.keyed.Info(ctx)
+	if err != nil {
+		return 0, 0, unavailable(err)
+	}
+	return info.State.LastSeq, int(info.State.Msgs), nil
 }
 
 func (s *jetStream) dropKey(ctx context.Context, name string) error {
-	return unavailable(s.keys.Purge(ctx, jetstream.WithPurgeSubject(keysPrefix+name)))
+	return unavailable(s.keyed.Purge(ctx, jetstream.WithPurgeSubject(keysPrefix+name)))
 }
 
 func (s *jetStream) placed(ctx context.Context, name string, place uint64) ([]byte, error) {

@@ -22,6 +22,11 @@ func (b *Broker) load(ctx context.Context) error {
 		return err
 	}
 	b.damage = b.store.damage()
+	relock, err := b.checkKeys(ctx, marked)
+	if err != nil {
+		return err
+	}
+	var keyed []*job.Job         // whose key records are to be looked at
 	finished := map[job.ID]int{} // and in how many parts
 	kept, bad := keeping{}, 0
 	ended, err := b.store.scanArchive(ctx, func(s stored) {
@@ -35,6 +40,9 @@ func (b *Broker) load(ctx context.Context) error {
 		b.archived(&a.Job, s.position)
 		if s.position <= marked.Ended {
 			kept.add(&a.Job)
+		}
+		if relock && a.Job.Once != nil {
+			keyed = append(keyed, &a.Job)
 		}
 		b.loaded(&a.Job)
 	})
@@ -56,6 +64,14 @@ func (b *Broker) load(ctx context.Context) error {
 	for _, e := range inOrder {
 		_, archived := finished[e.job.ID]
 		b.sort(e, archived)
+		if relock && e.job.Once != nil && !archived {
+			keyed = append(keyed, &e.job)
+		}
+	}
+	for _, j := range keyed {
+		if err := b.restoreKey(ctx, j, b.jobs[j.ID] == nil); err != nil {
+			return err
+		}
 	}
 	return b.sweepParts(ctx, finished)
 }

@@ -38,6 +38,7 @@ type entry struct {
 // kept is where a message of a job lies, and its bytes if they are held.
 type kept struct {
 	position uint64
+	size     int
 	data     []byte
 }
 
@@ -71,8 +72,8 @@ type write struct {
 	attachment []byte
 	lease      uint64 // whose attachment it is; 0: the request's
 	done       chan error
-	dropped    func()  // called once, without a word to the Broker, if it comes not to be stored; may be nil
-	after      job.Job // once it is stored: the job as the message left it
+	dropped    func()   // called once, without a word to the Broker, if it comes not to be stored; may be nil
+	after      *job.Job // once it is stored: the job as the message left it
 }
 
 // batch is a message on its way to the store.
@@ -91,7 +92,7 @@ func (b *Broker) append(ctx context.Context, e *entry, w *write) error {
 	b.mu.Lock()
 	b.enqueue(e, w)
 	b.mu.Unlock()
-	return b.await(ctx, e, w)
+	return b.await(ctx, e, w, nil)
 }
 
 // enqueue puts w in line. b.mu is held.
@@ -107,15 +108,18 @@ func (b *Broker) enqueue(e *entry, w *write) {
 	}
 }
 
-// await waits for the verdict on w.
-func (b *Broker) await(ctx context.Context, e *entry, w *write) error {
+// await waits for the verdict on w, until ctx ends or late comes.
+func (b *Broker) await(ctx context.Context, e *entry, w *write, late <-chan time.Time) (err error) {
 	select {
 	case err := <-w.done:
 		return err
 	case <-ctx.Done():
-		b.withdraw(e, w)
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
+	case <-late:
+		err = unavailable(context.DeadlineExceeded)
 	}
+	b.withdraw(e, w)
+	return err
 }
 
 // withdraw takes back a write that is not on its way yet.
@@ -174,6 +178,7 @@ func (b *Broker) join(e *entry, most int) *batch {
 		if len(bt.writes) > 0 && (size >= joinLimit || w.attachment != nil || bt.frame.Attachment != nil) {
 			break
 		}
+		e.pending[0] = nil // a job that waits for long holds its entry, and not what was asked for
 		e.pending = e.pending[1:]
 		size += bt.add(w, now)
 	}
@@ -190,22 +195,21 @@ func (bt *batch) add(w *write, now time.Time) (size int) {
 		w.tell(job.ErrLeaseLost)
 		return 0
 	}
-	after := bt.after
-	numbered := make([]job.Record, len(records))
-	for i, r := range records {
-		r.Seq, r.Time = after.Cursor.Seq+1, now
+	before, from := bt.after, len(bt.frame.Records)
+	bt.frame.Records = append(bt.frame.Records, records...) // a copy: w may be asked again
+	for i := range records {
+		r := &bt.frame.Records[from+i]
+		r.Seq, r.Time = bt.after.Cursor.Seq+1, now
 		if r.Attempt == 0 {
-			r.Attempt = after.Attempt
+			r.Attempt = bt.after.Attempt
 		}
-		if err := after.Fold(&r, job.Place{Epoch: bt.frame.Epoch}); err != nil {
+		if err := bt.after.Fold(r, job.Place{Epoch: bt.frame.Epoch}); err != nil {
+			bt.after, bt.frame.Records = before, bt.frame.Records[:from]
 			w.tell(err)
 			return 0
 		}
-		numbered[i] = r
 		size += len(r.Data) + recordSize
 	}
-	bt.after = after
-	bt.frame.Records = append(bt.frame.Records, numbered...)
 	if w.attachment != nil {
 		bt.frame.Attachment, bt.frame.Lease = w.attachment, w.lease
 	}
@@ -247,7 +251,7 @@ func (b *Broker) settle(e *entry, bt *batch, position uint64, err error) {
 		}
 		b.commit(e, bt.frame, bt.data, position, bt.after)
 		for _, w := range bt.writes {
-			w.after = bt.after
+			w.after = &bt.after
 		}
 	}
 	bt.tell(err)
@@ -303,7 +307,7 @@ func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after 
 
 // keep remembers where a message lies, and its bytes while they are few.
 func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
-	k, n := kept{position: position}, int64(len(data))
+	k, n := kept{position: position, size: len(data)}, int64(len(data))
 	b.written += n
 	if m.moved() {
 		b.rebase(e, m, position)

@@ -22,6 +22,9 @@ type marks struct {
 	Head   uint64  `json:"head"`   // so far it had come
 	Ended  uint64  `json:"ended"`  // so far the archive had come
 	Kept   keeping `json:"kept"`   // what the archive had up to there
+
+	KeysEnded uint64  `json:"keys_ended,omitempty"` // the same of the idempotency keys
+	KeysKept  keeping `json:"keys_kept,omitempty"`
 }
 
 // keeping counts the finished jobs that expire within each hour, by its number since
@@ -59,7 +62,8 @@ const marksSetting = "marks"
 func (b *Broker) saveMarks(purged uint64) error {
 	b.mu.Lock()
 	b.kept.forget(time.Now())
-	m := mustJSON(marks{Purged: purged, Head: b.head, Ended: b.ended, Kept: b.kept})
+	b.keysKept.forget(time.Now())
+	m := mustJSON(marks{Purged: purged, Head: b.head, Ended: b.ended, Kept: b.kept, KeysEnded: b.keysEnded, KeysKept: b.keysKept})
 	same := bytes.Equal(m, b.marked)
 	b.mu.Unlock()
 	if same {
@@ -79,7 +83,7 @@ func (b *Broker) loadMarks(ctx context.Context) (m marks, err error) {
 	b.marked, err = b.store.setting(ctx, marksSetting)
 	switch {
 	case errors.Is(err, errNone):
-		return marks{}, nil
+		return marks{KeysKept: keeping{}}, nil
 	case err != nil:
 		return marks{}, err
 	}
@@ -87,6 +91,10 @@ func (b *Broker) loadMarks(ctx context.Context) (m marks, err error) {
 		return marks{}, fmt.Errorf("setting %s: %w", marksSetting, err)
 	}
 	m.Kept.forget(time.Now())
+	m.KeysKept.forget(time.Now())
+	if m.KeysKept == nil {
+		m.KeysKept = keeping{}
+	}
 	return m, nil
 }
 

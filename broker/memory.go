@@ -17,7 +17,7 @@ type memory struct {
 	log      []stored          // in order of position, purged at the front
 	tails    map[string]uint64 // last position of each subject
 	archive  map[string]entryTTL
-	keys     map[string]entryTTL
+	keyed    map[string]entryTTL
 	settings map[string][]byte
 	verdicts []func() // to be told, in order
 	closed   bool
@@ -33,7 +33,7 @@ type entryTTL struct {
 
 func newMemory() *memory {
 	m := &memory{
-		tails: map[string]uint64{}, archive: map[string]entryTTL{}, keys: map[string]entryTTL{}, settings: map[string][]byte{},
+		tails: map[string]uint64{}, archive: map[string]entryTTL{}, keyed: map[string]entryTTL{}, settings: map[string][]byte{},
 		ended: make(chan struct{}),
 	}
 	m.told = sync.NewCond(&m.mu)
@@ -104,6 +104,14 @@ func (m *memory) get(_ context.Context, position uint64) (stored, error) {
 		return stored{}, errNone
 	}
 	return m.log[i], nil
+}
+
+func (m *memory) several(ctx context.Context, positions []uint64) []stored {
+	found := make([]stored, len(positions))
+	for i, p := range positions {
+		found[i], _ = m.get(ctx, p)
+	}
+	return found
 }
 
 func (m *memory) next(_ context.Context, subject string, position uint64) (stored, error) {
@@ -231,28 +239,34 @@ func (m *memory) parts(context.Context) (names []string, err error) {
 func (m *memory) key(_ context.Context, name string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.keys[name]
+	e, ok := m.keyed[name]
 	if !ok || e.over() {
 		return nil, errNone
 	}
 	return e.data, nil
 }
 
-func (m *memory) setKey(_ context.Context, name string, data []byte, ttl time.Duration, fresh bool) error {
+func (m *memory) setKey(_ context.Context, name string, data []byte, ttl time.Duration, fresh bool) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e, ok := m.keys[name]; ok && fresh && !e.over() {
-		return errRefused
+	if e, ok := m.keyed[name]; ok && fresh && !e.over() {
+		return 0, errRefused
 	}
-	forget(m.keys)
-	m.keys[name] = entryTTL{data, time.Now().Add(ttl)}
-	return nil
+	forget(m.keyed)
+	m.keyed[name] = entryTTL{data, time.Now().Add(ttl)}
+	return 0, nil
+}
+
+func (m *memory) keys(context.Context) (last uint64, count int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return 0, len(m.keyed), nil
 }
 
 func (m *memory) dropKey(_ context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.keys, name)
+	delete(m.keyed, name)
 	return nil
 }
 

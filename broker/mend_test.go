@@ -23,16 +23,21 @@ import (
 type filled struct {
 	dir    string
 	events map[job.ID][]job.Event
-	blocks []string // the files
+	keys   map[string]job.ID // of the jobs that came with one
+	blocks []string          // the files
 }
 
 func fillStore(t *testing.T) *filled {
-	f := &filled{dir: t.TempDir(), events: map[job.ID][]job.Event{}}
+	f := &filled{dir: t.TempDir(), events: map[job.ID][]job.Event{}, keys: map[string]job.ID{}}
 	s, err := openEmbedded(t.Context(), Options{Dir: f.dir, MaxStore: 1 << 30, Log: zap.NewNop()})
 	require.NoError(t, err)
 	b, _ := reopen(t, s, 48*time.Hour)
 	run := func(events int) *Task {
-		task := claimFrom(t, b, submitTo(t, b))
+		key := fmt.Sprint("key ", len(f.keys))
+		j, _, err := b.SubmitOnce(t.Context(), key, "f", &job.Request{Kind: testKind, Input: []byte("in")})
+		require.NoError(t, err)
+		f.keys[key] = j.ID
+		task := claimFrom(t, b, j.ID)
 		for range events {
 			require.NoError(t, task.Append(t.Context(), output(strings.Repeat("text\n", 10))))
 		}
@@ -54,14 +59,14 @@ func fillStore(t *testing.T) *filled {
 	require.NoError(t, b.Close())
 	f.blocks, err = filepath.Glob(filepath.Join(f.dir, "jetstream", "$G", "streams", "*", "msgs", "*.blk"))
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(f.blocks), 3)
+	require.GreaterOrEqual(t, len(f.blocks), 4)
 	return f
 }
 
 func eventsOf(t *testing.T, b *Broker, id job.ID) (all []job.Event, err error) {
 	t.Helper()
 	for after := (job.Cursor{}); ; after = all[len(all)-1].Cursor() {
-		events, err := b.History(t.Context(), id, after)
+		events, err := b.History(t.Context(), id, after, 128<<10)
 		if err != nil || len(events) == 0 {
 			return all, err
 		}
@@ -114,6 +119,12 @@ func TestDamageIsNeverSilent(t *testing.T) {
 			var lost int
 			for id, want := range f.events {
 				if got, err := eventsOf(t, b, id); err != nil || !startsWith(got, want) {
+					lost++
+				}
+			}
+			for key, id := range f.keys {
+				j, _, err := b.SubmitOnce(t.Context(), key, "f", &job.Request{Kind: testKind, Input: []byte("in")})
+				if err == nil && j.ID != id {
 					lost++
 				}
 			}

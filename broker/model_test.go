@@ -255,7 +255,7 @@ func (m *model) check(t *rapid.T) {
 
 func (m *model) types(t *rapid.T, j *modelJob) (types []job.Type) {
 	for after := (job.Cursor{}); ; {
-		events, err := m.now.History(context.Background(), j.id, after)
+		events, err := m.now.History(context.Background(), j.id, after, 128<<10)
 		require.NoError(t, err)
 		if len(events) == 0 {
 			return types

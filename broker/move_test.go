@@ -16,6 +16,9 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
+// pageSize is how many bytes of events the tests read at a time.
+const pageSize = 64 << 10
+
 // allEvents reads a job from its beginning.
 func allEvents(t *testing.T, b *Broker, id job.ID) []job.Event {
 	t.Helper()
@@ -27,7 +30,7 @@ func eventsAfter(t *testing.T, b *Broker, id job.ID, after job.Cursor) []job.Eve
 	t.Helper()
 	events := []job.Event{}
 	for {
-		page, err := b.History(t.Context(), id, after)
+		page, err := b.History(t.Context(), id, after, pageSize)
 		require.NoError(t, err)
 		if len(page) == 0 {
 			return events
@@ -250,7 +253,7 @@ func TestMoveOfADamagedJob(t *testing.T) {
 		b.purgeBelow(b.mark())
 		_, err := b.Job(t.Context(), bad)
 		require.ErrorContains(t, err, errDamaged.Error())
-		_, err = b.History(t.Context(), bad, job.Cursor{})
+		_, err = b.History(t.Context(), bad, job.Cursor{}, pageSize)
 		require.ErrorContains(t, err, errDamaged.Error())
 		b.mu.Lock()
 		b.stop()

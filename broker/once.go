@@ -52,7 +52,7 @@ func (b *Broker) SubmitOnce(ctx context.Context, key, fingerprint string, r *job
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	o := once{b: b, name: keyName(r.Owner, key), request: *r}
-	o.request.Once = o.name
+	o.request.Once = &job.Once{Record: o.name, Fingerprint: fingerprint}
 	unlock, err := b.lockKey(ctx, o.name)
 	if err != nil {
 		return job.Job{}, false, err
@@ -89,9 +89,7 @@ func (o *once) first(ctx context.Context, rec keyRecord) (job.Job, bool, error) 
 	}
 	j, existed, err := o.b.enter(ctx, rec.Job, &o.request)
 	if errors.Is(err, job.ErrTooLarge) || errors.Is(err, errFull()) { // nothing was stored, or will be
-		if err := o.b.store.dropKey(ctx, o.name); err != nil {
-			o.b.log.Warn("the key of a submit that was refused is left to expire", zap.Error(err))
-		}
+		o.b.dropKey(ctx, o.name, rec)
 	}
 	return j, existed, err
 }
@@ -148,22 +146,76 @@ func (b *Broker) keyRecord(ctx context.Context, name string) (rec keyRecord, err
 }
 
 func (b *Broker) setKeyRecord(ctx context.Context, name string, rec keyRecord, fresh bool) error {
-	return b.store.setKey(ctx, name, seal(name, mustJSON(rec)), time.Until(rec.Time.Add(keyWindow)), fresh)
+	place, err := b.store.setKey(ctx, name, seal(name, mustJSON(rec)), time.Until(rec.end()), fresh)
+	if err == nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.keysEnded = max(b.keysEnded, place)
+		if fresh {
+			b.keysKept[hourOf(rec.end())]++
+		}
+	}
+	return err
+}
+
+// end is when the key is forgotten.
+func (r *keyRecord) end() time.Time { return r.Time.Add(keyWindow) }
+
+// dropKey forgets a key under which nothing was stored.
+func (b *Broker) dropKey(ctx context.Context, name string, rec keyRecord) {
+	if err := b.store.dropKey(ctx, name); err != nil {
+		b.log.Warn("the key of a submit that was refused is left to expire", zap.Error(err))
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keysKept[hourOf(rec.end())]--
 }
 
 // leaveKey notes with the key of a job that is about to leave the log, if it has one,
 // that it was there.
 func (b *Broker) leaveKey(j *job.Job) error {
-	if j.Once == "" {
+	if j.Once == nil {
 		return nil
 	}
-	rec, err := b.keyRecord(b.ctx, j.Once)
-	if errors.Is(err, errNone) || errors.Is(err, errDamaged) || err == nil && (rec.Stored || time.Since(rec.Time) >= keyWindow) {
+	rec, err := b.keyRecord(b.ctx, j.Once.Record)
+	if errors.Is(err, errNone) || errors.Is(err, errDamaged) || err == nil && (rec.Stored || !time.Now().Before(rec.end())) {
 		return nil // nobody asks for it any more, or it cannot be read
 	}
 	if err != nil {
 		return err
 	}
 	rec.Stored = true
-	return b.setKeyRecord(b.ctx, j.Once, rec, false)
+	return b.setKeyRecord(b.ctx, j.Once.Record, rec, false)
+}
+
+// checkKeys reports whether key records are missing or damaged.
+func (b *Broker) checkKeys(ctx context.Context, m marks) (lost bool, err error) {
+	last, count, err := b.store.keys(ctx)
+	if err != nil {
+		return false, err
+	}
+	b.keysEnded, b.keysKept = last, m.KeysKept
+	noted := 0
+	for _, n := range m.KeysKept {
+		noted += n
+	}
+	if last < m.KeysEnded || count < noted {
+		b.found("the store has lost idempotency keys", zap.Int("keys", max(1, noted-count)))
+	}
+	return b.damage > 0, nil
+}
+
+// restoreKey makes the key record of a job anew if it is missing or damaged. Only those
+// of jobs that are gone are lost then.
+func (b *Broker) restoreKey(ctx context.Context, j *job.Job, stored bool) error {
+	rec := keyRecord{Job: j.ID, Fingerprint: j.Once.Fingerprint, Time: j.CreatedAt, Stored: stored}
+	_, err := b.keyRecord(ctx, j.Once.Record)
+	switch {
+	case err == nil || !time.Now().Before(rec.end()):
+		return nil
+	case !errors.Is(err, errNone) && !errors.Is(err, errDamaged):
+		return err
+	}
+	return b.setKeyRecord(ctx, j.Once.Record, rec, errors.Is(err, errNone))
 }

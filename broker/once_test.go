@@ -86,5 +86,5 @@ func TestRefusedSubmitLeavesItsKey(t *testing.T) {
 	}
 	_, _, err = b.SubmitOnce(t.Context(), "another", "f", &job.Request{Kind: testKind})
 	require.ErrorIs(t, err, errSilent, "nobody knows")
-	require.Len(t, m.keys, 2, "so the key stays")
+	require.Len(t, m.keyed, 2, "so the key stays")
 }

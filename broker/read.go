@@ -33,78 +33,116 @@ func (b *Broker) fetch(ctx context.Context, id job.ID) (*archive, error) {
 }
 
 // each calls do with the messages of a job that lie behind position, in order,
-// until do returns false. Live or finished makes no difference.
-func (b *Broker) each(ctx context.Context, id job.ID, position uint64, do func(position uint64, m *frame) bool) error {
-	last := position
-	note := func(p uint64, m *frame) bool { last = p; return do(p, m) }
-	err := b.eachLive(ctx, id, last, note)
-	if errors.Is(err, errPurged) {
-		return b.eachArchived(ctx, id, last, note)
+// until do returns false. Live or finished makes no difference. Of a live job about
+// ahead bytes are read at once.
+func (b *Broker) each(ctx context.Context, id job.ID, position uint64, ahead int, do func(position uint64, m *frame) bool) error {
+	for more := true; more; {
+		messages, err := b.some(ctx, id, position, ahead)
+		if err == nil {
+			position, more, err = pass(messages, do)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
-// stretch is some of a live job: where the messages behind a position lie, or the
-// part record that has them.
+// pass calls do with the messages until it returns false, and returns the position of
+// the last one. There are no more if there were none.
+func pass(messages []stored, do func(uint64, *frame) bool) (last uint64, more bool, err error) {
+	for _, s := range messages {
+		m, err := decode(s.subject, s.data)
+		if err != nil {
+			return 0, false, unavailable(err)
+		}
+		if last = s.position; !do(last, m) {
+			return last, false, nil
+		}
+	}
+	return last, len(messages) > 0, nil
+}
+
+// some returns the next messages of a job behind position: those that one look at the
+// store brings, none if there are no more.
+func (b *Broker) some(ctx context.Context, id job.ID, position uint64, ahead int) ([]stored, error) {
+	messages, err := b.someLive(ctx, id, position, ahead)
+	if errors.Is(err, errPurged) {
+		return b.someArchived(ctx, id, position)
+	}
+	return messages, err
+}
+
+func (b *Broker) someLive(ctx context.Context, id job.ID, position uint64, ahead int) ([]stored, error) {
+	for {
+		s, err := b.stretchBehind(id, position, ahead)
+		if err != nil || s.moved == 0 && len(s.messages) == 0 {
+			return nil, err
+		}
+		messages, err := b.messagesOf(ctx, s, position)
+		missing := (*missingError)(nil)
+		switch {
+		case errors.As(err, &missing) && b.gone(id, missing.position):
+			continue // it has just been moved, or archived
+		case missing != nil:
+			return nil, unavailable(errMissing)
+		case err != nil || len(messages) > 0:
+			return messages, err
+		}
+		position = s.moved // which has no more
+	}
+}
+
+// stretch is some of a live job: where the next messages lie, or the part record that
+// has them.
 type stretch struct {
 	subject  string
 	moved    uint64 // position of the part record; 0: the messages are in the log
 	messages []kept
 }
 
-// maxStretch is how many messages of a live job are looked at under one lock.
+// maxStretch is how many messages of a live job are read at once: more are not faster,
+// and keep those waiting who ask the store at the same time.
 const maxStretch = 256
 
-func (b *Broker) eachLive(ctx context.Context, id job.ID, position uint64, do func(uint64, *frame) bool) error {
-	for {
-		s, err := b.stretchBehind(id, position)
-		if err != nil || s.moved == 0 && len(s.messages) == 0 {
-			return err
-		}
-		var more bool
-		if s.moved > 0 {
-			more, err = b.eachMoved(ctx, s, &position, do)
-		} else {
-			more, err = b.eachIn(ctx, s, &position, do)
-		}
-		if missing := (*missingError)(nil); errors.As(err, &missing) {
-			if b.gone(id, missing.position) {
-				continue // it has just been moved, or archived
-			}
-			err = unavailable(errMissing)
-		}
-		if err != nil || !more {
-			return err
-		}
-	}
-}
-
-// eachIn passes on the messages of s and takes position along.
-func (b *Broker) eachIn(ctx context.Context, s stretch, position *uint64, do func(uint64, *frame) bool) (more bool, err error) {
-	for _, k := range s.messages {
-		m, err := b.load1(ctx, s.subject, k)
+// messagesOf reads the messages of s that lie behind position.
+func (b *Broker) messagesOf(ctx context.Context, s stretch, position uint64) ([]stored, error) {
+	if s.moved > 0 {
+		a, err := b.partRecord(ctx, s.subject, s.moved)
 		if err != nil {
-			return false, missingAt(k.position, err)
+			return nil, missingAt(s.moved, err)
 		}
-		alone := func(position uint64, m *frame) bool { m.alone = k.data == nil; return do(position, m) }
-		if more, err := pass(m, alone); err != nil || !more {
-			return false, err
-		}
-		*position = k.position
+		return b.somePacked(ctx, s.subject, a, position)
 	}
-	return true, nil
+	messages := b.lookUp(ctx, s)
+	for i, k := range s.messages {
+		if messages[i].position == k.position && messages[i].subject == s.subject {
+			continue
+		}
+		var err error
+		if messages[i], err = b.load1(ctx, s.subject, k); err != nil {
+			return nil, missingAt(k.position, err)
+		}
+	}
+	return messages, nil
 }
 
-// eachMoved passes on the messages that s's part record has, and takes position
-// behind it.
-func (b *Broker) eachMoved(ctx context.Context, s stretch, position *uint64, do func(uint64, *frame) bool) (more bool, err error) {
-	a, err := b.partRecord(ctx, s.subject, s.moved)
-	if err != nil {
-		return false, missingAt(s.moved, err)
+// lookUp returns what the store finds at once of the messages of s that are not held.
+func (b *Broker) lookUp(ctx context.Context, s stretch) []stored {
+	messages := make([]stored, len(s.messages))
+	var positions []uint64
+	var places []int
+	for i, k := range s.messages {
+		if k.data == nil {
+			positions, places = append(positions, k.position), append(places, i)
+		}
 	}
-	more, err = b.eachPacked(ctx, s.subject, a, *position, do)
-	*position = s.moved
-	return more, err
+	if len(positions) > 0 {
+		for i, m := range b.store.several(ctx, positions) {
+			messages[places[i]] = m
+		}
+	}
+	return messages
 }
 
 // missingError says where there was no message.
@@ -127,9 +165,9 @@ func (b *Broker) gone(id job.ID, position uint64) bool {
 	return e == nil || e.floor > position
 }
 
-// stretchBehind returns the next stretch of a job in the log; errPurged: the job is
-// not there.
-func (b *Broker) stretchBehind(id job.ID, position uint64) (stretch, error) {
+// stretchBehind returns the next stretch of a job in the log, of about ahead bytes;
+// errPurged: the job is not there.
+func (b *Broker) stretchBehind(id job.ID, position uint64, ahead int) (stretch, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.jobs[id]
@@ -142,105 +180,103 @@ func (b *Broker) stretchBehind(id job.ID, position uint64) (stretch, error) {
 		return stretch{subject: e.subject, moved: e.moved}, nil
 	}
 	i, _ := slices.BinarySearchFunc(e.messages, position+1, func(k kept, p uint64) int { return cmp.Compare(k.position, p) })
-	end := min(i+maxStretch, len(e.messages))
-	return stretch{subject: e.subject, messages: slices.Clone(e.messages[i:end])}, nil
-}
-
-func (b *Broker) eachArchived(ctx context.Context, id job.ID, position uint64, do func(uint64, *frame) bool) error {
-	a, err := b.fetch(ctx, id)
-	if err != nil {
-		return err
+	rest := e.messages[i:]
+	n := 0
+	for ; n < min(len(rest), maxStretch) && (n == 0 || rest[n].size <= ahead); n++ {
+		ahead -= rest[n].size
 	}
-	_, err = b.eachPacked(ctx, subjectOf(a.Job.Kind, id), a, position, do)
-	return err
+	return stretch{subject: e.subject, messages: slices.Clone(rest[:n])}, nil
 }
 
-// eachPacked passes on the messages of a that lie behind position.
-func (b *Broker) eachPacked(ctx context.Context, subject string, a *archive, position uint64, do func(uint64, *frame) bool) (more bool, err error) {
+func (b *Broker) someArchived(ctx context.Context, id job.ID, position uint64) ([]stored, error) {
+	a, err := b.fetch(ctx, id)
+	if err != nil || position >= a.Job.Cursor.Position {
+		return nil, err
+	}
+	return b.somePacked(ctx, subjectOf(a.Job.Kind, id), a, position)
+}
+
+// somePacked returns the messages of a that lie behind position, of the first part that
+// has any.
+func (b *Broker) somePacked(ctx context.Context, subject string, a *archive, position uint64) ([]stored, error) {
 	if len(a.Parts) == 0 {
-		return passPack(subject, a.pack, position, do)
+		return unpackBehind(subject, a.pack, position)
 	}
 	for n := range a.Parts {
-		if n+1 < len(a.Parts) && a.Parts[n+1].Position <= position {
+		if n+1 < len(a.Parts) && a.Parts[n+1].Position <= position+1 {
 			continue
 		}
 		body, err := b.store.archived(ctx, partName(string(a.Job.ID), n))
 		if err != nil {
-			return false, unavailable(fmt.Errorf("part %d of job %s: %w", n, a.Job.ID, err))
+			return nil, unavailable(fmt.Errorf("part %d of job %s: %w", n, a.Job.ID, err))
 		}
-		if more, err := passPack(subject, body, position, do); err != nil || !more {
-			return false, err
+		if messages, err := unpackBehind(subject, body, position); err != nil || len(messages) > 0 {
+			return messages, err
 		}
 	}
-	return true, nil
+	return nil, nil
 }
 
-func passPack(subject string, body []byte, position uint64, do func(uint64, *frame) bool) (more bool, err error) {
+func unpackBehind(subject string, body []byte, position uint64) ([]stored, error) {
 	messages, err := unpack(subject, body)
 	if err != nil {
-		return false, unavailable(err)
+		return nil, unavailable(err)
 	}
-	for _, s := range messages {
-		if s.position <= position {
-			continue
-		}
-		if more, err := pass(s, do); err != nil || !more {
-			return false, err
-		}
-	}
-	return true, nil
+	i, _ := slices.BinarySearchFunc(messages, position+1, func(s stored, p uint64) int { return cmp.Compare(s.position, p) })
+	return messages[i:], nil
 }
 
-func pass(s stored, do func(uint64, *frame) bool) (more bool, err error) {
-	m, err := decode(s.subject, s.data)
-	if err != nil {
-		return false, unavailable(err)
-	}
-	return do(s.position, m), nil
-}
+// lookShare is the share of a page that is read of a live job: there each message is a
+// question of its own, while a part of a finished one is read as a whole.
+const lookShare = 8
 
-const (
-	// historyBytes bounds what one History holds in memory: more than most jobs have.
-	historyBytes = 128 << 10
-	// historyReads bounds how many questions to the store one takes: a reader waits for
-	// the first event, and comes back for more.
-	historyReads = 16
-)
+// page is what one History returns.
+type page struct {
+	after  job.Cursor
+	found  bool // the record that after names
+	events []job.Event
+	room   int // bytes of events that it takes yet
+}
 
 // History returns events of a job behind the cursor, oldest first: some, not
-// necessarily all. None: the cursor is at the end. job.ErrCursor: the cursor names
-// no event of the job; job.ErrNotFound: there is no such job.
-func (b *Broker) History(ctx context.Context, id job.ID, after job.Cursor) ([]job.Event, error) {
-	var events []job.Event
-	size, reads, found := 0, 0, after.Start()
+// necessarily all. It takes as few looks at the store as bring any, and no more events
+// once they have size bytes. None: the cursor is at the end. job.ErrCursor: the cursor
+// names no event of the job; job.ErrNotFound: there is no such job.
+func (b *Broker) History(ctx context.Context, id job.ID, after job.Cursor, size int) ([]job.Event, error) {
+	p := page{after: after, found: after.Start(), room: size}
 	from := uint64(0)
 	if after.Position > 0 {
 		from = after.Position - 1 // the message with the cursor's own record comes too
 	}
-	err := b.each(ctx, id, from, func(position uint64, m *frame) bool {
-		for _, e := range m.events(position) {
-			switch {
-			case e.Cursor() == after:
-				found = true
-			case !found && position != after.Position: // it would have been here
-				return false
-			case found:
-				events = append(events, e)
-				size += len(e.Data)
-			case e.Seq > after.Seq: // it would have come by now
-				return false
-			}
+	for more := true; more && len(p.events) == 0; {
+		messages, err := b.some(ctx, id, from, size/lookShare)
+		if err == nil {
+			from, more, err = pass(messages, p.take)
 		}
-		if m.alone {
-			reads++
+		if err != nil {
+			return nil, err
 		}
-		return size < historyBytes && (reads < historyReads || len(events) == 0)
-	})
-	if err != nil {
-		return nil, err
 	}
-	if !found {
+	if !p.found {
 		return nil, job.ErrCursor
 	}
-	return events, nil
+	return p.events, nil
+}
+
+// take adds the events of a message, and reports whether the next one is wanted.
+func (p *page) take(position uint64, m *frame) bool {
+	for _, e := range m.events(position) {
+		switch {
+		case e.Cursor() == p.after:
+			p.found = true
+		case !p.found && position != p.after.Position: // it would have been here
+			return false
+		case p.found:
+			p.events = append(p.events, e)
+			p.room -= len(e.Data) + recordSize
+		case e.Seq > p.after.Seq: // it would have come by now
+			return false
+		}
+	}
+	return p.room > 0
 }

@@ -194,7 +194,7 @@ func (s *pieces) at(ctx context.Context, offset int64) ([]byte, int64, error) {
 		return piece, n * job.PieceSize, err
 	}
 	var last []byte
-	err := s.b.each(ctx, s.id, s.end.Position-1, func(_ uint64, m *frame) bool {
+	err := s.b.each(ctx, s.id, s.end.Position-1, 1, func(_ uint64, m *frame) bool {
 		last = m.Attachment
 		return false
 	})
@@ -243,7 +243,7 @@ func (s *written) at(ctx context.Context, offset int64) ([]byte, int64, error) {
 	begin := s.offset
 	var next []byte
 	var bad error
-	err := s.b.each(ctx, s.id, s.position, func(position uint64, m *frame) bool {
+	err := s.b.each(ctx, s.id, s.position, readAhead, func(position uint64, m *frame) bool {
 		s.position = position
 		next, bad = s.take(next, m)
 		return bad == nil && len(next) < readAhead

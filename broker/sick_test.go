@@ -272,7 +272,7 @@ func TestMissingFirstMessage(t *testing.T) {
 	m.mu.Lock()
 	m.log = m.log[:1]
 	m.mu.Unlock()
-	_, err = b.History(t.Context(), id, job.Cursor{})
+	_, err = b.History(t.Context(), id, job.Cursor{}, pageSize)
 	require.ErrorIs(t, err, errMissing)
 }
 

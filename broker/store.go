@@ -16,8 +16,12 @@ type store interface {
 	// that nothing was stored. Verdicts with positions come from one goroutine, in
 	// the order of positions.
 	publish(subject string, fence uint64, data []byte, done func(position uint64, err error))
-	// get returns the message of the log at position; errNone if there is none.
+	// get returns the message of the log at position; errNone if there is none. It asks
+	// the leader.
 	get(ctx context.Context, position uint64) (stored, error)
+	// several returns what it finds, at once, of the messages at positions, in their
+	// order, and a zero for what it does not. That is no verdict: get has the last word.
+	several(ctx context.Context, positions []uint64) []stored
 	// next returns the subject's first message at or behind position; errNone. It
 	// asks the leader. A store that cannot read at all (no file can be opened) may say
 	// errNone as well: before much is made of it, has is to be asked.
@@ -54,8 +58,12 @@ type store interface {
 
 	// key returns what setKey keeps of an idempotency key; errNone.
 	key(ctx context.Context, name string) ([]byte, error)
-	// setKey keeps data of a key for ttl; fresh fails with errRefused if there is any.
-	setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) error
+	// setKey keeps data of a key for ttl and returns its place; fresh fails with errRefused
+	// if there is any.
+	setKey(ctx context.Context, name string, data []byte, ttl time.Duration, fresh bool) (uint64, error)
+	// keys returns the place of the last data ever kept of a key, and of how many keys
+	// there is some.
+	keys(ctx context.Context) (last uint64, count int, err error)
 	dropKey(ctx context.Context, name string) error
 
 	// setting returns a small value that outlives the process; errNone.

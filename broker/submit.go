@@ -24,8 +24,6 @@ func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job
 	if err := b.admit(r); err != nil {
 		return job.Job{}, err
 	}
-	ctx, cancel := bounded(ctx)
-	defer cancel()
 	j, _, err := b.enter(ctx, id, r)
 	return j, err
 }
@@ -57,14 +55,19 @@ func (b *Broker) enter(ctx context.Context, id job.ID, r *job.Request) (j job.Jo
 	e := b.entry(r.Kind, id, r.Owner)
 	b.enqueue(e, w)
 	b.mu.Unlock()
-	if err := b.await(ctx, e, w); err != nil {
-		if errors.Is(err, job.ErrLeaseLost) { // it exists
-			j, err = b.Job(ctx, id)
-			return j, true, err
-		}
-		return job.Job{}, false, err
+	late := time.NewTimer(storeTime) // a context of its own would be five allocations more
+	defer late.Stop()
+	err = b.await(ctx, e, w, late.C)
+	switch {
+	case err == nil:
+		return *w.after, false, nil
+	case errors.Is(err, job.ErrLeaseLost): // it exists
+		ctx, cancel := bounded(ctx)
+		defer cancel()
+		j, err = b.Job(ctx, id)
+		return j, true, err
 	}
-	return w.after, false, nil
+	return job.Job{}, false, err
 }
 
 // complete returns r with the kind's rules in place of what it leaves open.

@@ -17,7 +17,14 @@ type syncer struct {
 	waiting []func(error)
 	closed  bool
 	more    *sync.Cond // of mu: waiting or closed changed
+	synced  chan verdicts
 	ended   chan struct{}
+}
+
+// verdicts are to be told to those who waited for one sync.
+type verdicts struct {
+	list []func(error)
+	err  error
 }
 
 // errNotSynced is the error of a store whose sync failed. What it had then is marked
@@ -25,9 +32,10 @@ type syncer struct {
 var errNotSynced = fmt.Errorf("%w: it could not be synced", errSpoiled)
 
 func newSyncer(do func() error, fail func(error)) *syncer {
-	s := &syncer{sync: do, fail: fail, ended: make(chan struct{})}
+	s := &syncer{sync: do, fail: fail, synced: make(chan verdicts), ended: make(chan struct{})}
 	s.more = sync.NewCond(&s.mu)
 	go s.run()
+	go s.tell()
 	return s
 }
 
@@ -56,8 +64,10 @@ func (s *syncer) wait(ctx context.Context) error {
 	}
 }
 
+// run syncs, again and again. The next sync runs while those who waited for the last one
+// are told: that takes as long.
 func (s *syncer) run() {
-	defer close(s.ended)
+	defer close(s.synced)
 	var failed error
 	for list := s.next(); list != nil; list = s.next() {
 		if failed == nil {
@@ -66,8 +76,15 @@ func (s *syncer) run() {
 				s.fail(failed)
 			}
 		}
-		for _, do := range list {
-			do(failed)
+		s.synced <- verdicts{list, failed}
+	}
+}
+
+func (s *syncer) tell() {
+	defer close(s.ended)
+	for v := range s.synced {
+		for _, do := range v.list {
+			do(v.err)
 		}
 	}
 }

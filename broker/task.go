@@ -80,7 +80,7 @@ func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
 // input reads the job's input back: while jobs wait, nobody holds their inputs in
 // memory.
 func (b *Broker) input(ctx context.Context, id job.ID) (input []byte, err error) {
-	err = b.each(ctx, id, 0, func(_ uint64, m *frame) bool {
+	err = b.each(ctx, id, 0, 1, func(_ uint64, m *frame) bool {
 		input = bytes.Clone(m.Attachment) // a handler may change its message
 		return false
 	})

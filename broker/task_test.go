@@ -14,7 +14,7 @@ import (
 // lastOf returns the last event of a job.
 func lastOf(t *testing.T, b *Broker, id job.ID) job.Event {
 	t.Helper()
-	events, err := b.History(t.Context(), id, job.Cursor{})
+	events, err := b.History(t.Context(), id, job.Cursor{}, pageSize)
 	require.NoError(t, err)
 	return events[len(events)-1]
 }

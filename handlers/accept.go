@@ -15,7 +15,7 @@ type mediaRange struct {
 
 // acceptable reads the request's Accept headers; what is malformed is ignored.
 func acceptable(h http.Header) (ranges []mediaRange) {
-	for _, element := range split(strings.Join(h.Values("Accept"), ","), ',') {
+	for _, element := range listed(h, "Accept") {
 		name, params, err := mime.ParseMediaType(element)
 		if err != nil {
 			continue

@@ -119,7 +119,7 @@ func (a *API) cors(c *gin.Context) (preflight bool, err error) {
 	h.Set("Access-Control-Expose-Headers", corsExposed)
 	if preflight {
 		h.Set("Access-Control-Allow-Methods", corsMethods)
-		h.Set("Access-Control-Allow-Headers", corsHeaders+optionHeaders())
+		h.Set("Access-Control-Allow-Headers", corsHeaders+corsOptions())
 		h.Set("Access-Control-Max-Age", corsMaxAge)
 		c.Abort()
 		return true, sendNothing(c, http.StatusNoContent)
@@ -127,8 +127,8 @@ func (a *API) cors(c *gin.Context) (preflight bool, err error) {
 	return false, nil
 }
 
-// optionHeaders returns the headers of the options of a submit, each behind a comma.
-func optionHeaders() (list string) {
+// corsOptions returns the headers of the options of a submit, each behind a comma.
+func corsOptions() (list string) {
 	for _, name := range known {
 		list += ", " + headerOf(name)
 	}

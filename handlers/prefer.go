@@ -24,7 +24,7 @@ type preferences struct {
 // is ignored, as the standard has it; of a preference named twice the first counts.
 func preferencesOf(h http.Header) (p preferences) {
 	seen := map[string]bool{}
-	for _, element := range split(strings.Join(h.Values("Prefer"), ","), ',') {
+	for _, element := range listed(h, "Prefer") {
 		name, value, ok := preference(element)
 		if !ok || seen[name] {
 			continue
@@ -47,6 +47,14 @@ func preference(element string) (name, value string, ok bool) {
 	name, value, _ = strings.Cut(main, "=")
 	name = strings.ToLower(strings.TrimSpace(name))
 	return name, unquote(strings.TrimSpace(value)), isToken(name)
+}
+
+// listed returns the elements of all headers of the name.
+func listed(h http.Header, name string) []string {
+	if list := listOf(h, name); list != "" {
+		return split(list, ',')
+	}
+	return nil
 }
 
 // split cuts s at sep, but not within a quoted string.

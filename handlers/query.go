@@ -43,6 +43,9 @@ func queryOf(r *http.Request) url.Values {
 // parseQuery reads a query as net/url does, but keeps a broken cursor as it is: no
 // cursor looks like it.
 func parseQuery(raw string) (url.Values, error) {
+	if raw == "" {
+		return nil, nil
+	}
 	q := url.Values{}
 	for pair := range strings.SplitSeq(raw, "&") {
 		name, value, _ := strings.Cut(pair, "=")

@@ -62,8 +62,8 @@ func (a *API) represent(j *job.Job) representation {
 	if r.Tags == nil {
 		r.Tags = []string{}
 	}
-	if j.Key != "" {
-		r.Key = &j.Key
+	if key := j.Key; key != "" {
+		r.Key = &key
 	}
 	if j.Status == job.StatusQueued {
 		if ahead, ok := a.Queue.Position(j.ID); ok {

@@ -59,22 +59,30 @@ var errReaderGone = errors.New("the reader is gone")
 type writer struct {
 	gin.ResponseWriter                          // counts the bytes
 	control            *http.ResponseController // of the writer below: Gin's own hides what Flush returns
+	flusher            flusher                  // the writer below, if it is one: control would look anew each time
 	http2              bool
-	armed              time.Time
+	armed              time.Time // when the deadline was set
+	last               time.Time // when something was written, or flushed
 }
 
+type flusher interface{ FlushError() error }
+
 func newWriter(c *gin.Context) *writer {
-	return &writer{ResponseWriter: c.Writer, control: controller(c), http2: c.Request.ProtoMajor == 2}
+	below := below(c)
+	f, _ := below.(flusher)
+	return &writer{ResponseWriter: c.Writer, control: http.NewResponseController(below), flusher: f, http2: c.Request.ProtoMajor == 2}
+}
+
+// below returns the writer that Gin's writes to.
+func below(c *gin.Context) http.ResponseWriter {
+	if u, ok := c.Writer.(interface{ Unwrap() http.ResponseWriter }); ok {
+		return u.Unwrap()
+	}
+	return c.Writer
 }
 
 // controller returns what sets the connection's deadlines.
-func controller(c *gin.Context) *http.ResponseController {
-	var w http.ResponseWriter = c.Writer
-	if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
-		w = u.Unwrap()
-	}
-	return http.NewResponseController(w)
-}
+func controller(c *gin.Context) *http.ResponseController { return http.NewResponseController(below(c)) }
 
 // Write writes b, in one piece unless it is a large one.
 func (w *writer) Write(b []byte) (n int, err error) {
@@ -94,15 +102,24 @@ func (w *writer) Write(b []byte) (n int, err error) {
 func (w *writer) Flush() error {
 	w.arm()
 	w.WriteHeaderNow()
-	if err := w.control.Flush(); err != nil {
+	if err := w.flush(); err != nil {
 		return fmt.Errorf("%w: %w", errReaderGone, err)
 	}
 	w.disarm()
 	return nil
 }
 
+func (w *writer) flush() error {
+	if w.flusher != nil {
+		return w.flusher.FlushError()
+	}
+	return w.control.Flush()
+}
+
 func (w *writer) arm() {
-	if now := time.Now(); now.Sub(w.armed) >= rearm {
+	now := time.Now()
+	w.last = now
+	if now.Sub(w.armed) >= rearm {
 		w.armed = now
 		_ = w.control.SetWriteDeadline(now.Add(writeTimeout)) // a server without deadlines still serves
 	}

@@ -41,14 +41,14 @@ func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
 
 // streamNew answers the submit of a job with its events from the first. Its
 // caller holds a place among the streams.
-func (a *API) streamNew(c *gin.Context, j *job.Job) error {
+func (a *API) streamNew(c *gin.Context, j job.Job) error {
 	r := reading{format: sseType}
-	from, err := a.openAt(c.Request.Context(), j, r.place)
+	from, err := a.openAt(c.Request.Context(), &j, r.place)
 	if err != nil {
-		return a.newStream(c, j, r).turnAway(r.place, err) // the job is stored: no status may say that it is not
+		return a.newStream(c, &j, r).turnAway(r.place, err) // the job is stored: no status may say that it is not
 	}
 	defer from.Close()
-	return a.newStream(c, j, r).run(c.Request.Context(), from)
+	return a.newStream(c, &j, r).run(c.Request.Context(), from)
 }
 
 // whileValid returns the request's context, which ends when its token does.
@@ -69,11 +69,11 @@ type session struct {
 	lines bool // NDJSON
 	types filter
 
-	reset     string     // why the reader has yet to be told to start over; "": it need not be
-	at        job.Cursor // behind the last event that the reader got or was spared
-	spared    bool       // the last one was not sent: the reader does not know at
-	placeless bool       // it asked for the latest, or by no cursor, and nobody knows the job: an id would win over its asking again
-	silent    *time.Timer
+	reset     string      // why the reader has yet to be told to start over; "": it need not be
+	at        job.Cursor  // behind the last event that the reader got or was spared
+	spared    bool        // the last one was not sent: the reader does not know at
+	placeless bool        // it asked for the latest, or by no cursor, and nobody knows the job: an id would win over its asking again
+	silent    *time.Timer // set anew when it has fired, and not with each event: then it is time to look whether there was one
 }
 
 func (a *API) newStream(c *gin.Context, j *job.Job, r reading) *session {
@@ -107,7 +107,7 @@ func (s *session) run(ctx context.Context, from start) error {
 		case err != nil:
 			return s.finish(ctx, err)
 		case len(b.Bytes) == 0:
-			err = s.beat()
+			err = s.tick()
 		default:
 			err = s.write(b)
 		}
@@ -145,12 +145,10 @@ func (s *session) write(b tape.Block) error {
 	if len(out) > 0 {
 		return s.send(out)
 	}
-	select { // a reader that is spared all events still hears that the stream lives
-	case <-s.silent.C:
+	if time.Since(s.last) >= s.api.Heartbeat { // a reader that is spared all events still hears that the stream lives
 		return s.beat()
-	default:
-		return nil
 	}
+	return nil
 }
 
 // encode returns what the reader gets of a block: on a plain stream its own bytes.
@@ -202,6 +200,16 @@ func (s *session) appendReset(b []byte, first *string, at job.Cursor) ([]byte, e
 	return s.appendEvent(b, &e), err
 }
 
+// tick beats if the reader has heard nothing for long.
+func (s *session) tick() error {
+	if rest := s.api.Heartbeat - time.Since(s.last); rest > 0 {
+		s.silent.Reset(rest)
+		return nil
+	}
+	s.silent.Reset(s.api.Heartbeat)
+	return s.beat()
+}
+
 // beat shows that the stream lives. A reader that was spared events is told the
 // cursor behind them instead: an id in an event without data moves what
 // EventSource resumes from (WHATWG HTML 9.2.6) and dispatches nothing.
@@ -223,7 +231,6 @@ func (s *session) send(b []byte) error {
 			return err
 		}
 	}
-	s.silent.Reset(s.api.Heartbeat)
 	return s.Flush()
 }
 

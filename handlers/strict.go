@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,7 +85,7 @@ func (w *walker) walk() error {
 func (w *walker) top() *level { return &w.levels[len(w.levels)-1] }
 
 // stringEnd returns where the string that begins at i ends.
-func stringEnd(text string, i int) int {
+func stringEnd[T string | []byte](text T, i int) int {
 	for i++; text[i] != '"'; i++ {
 		if text[i] == '\\' {
 			i++
@@ -97,12 +99,61 @@ func (w *walker) word(quoted string) {
 	if len(w.levels) == 0 || !w.top().object || w.top().value {
 		return
 	}
-	name := quoted[1 : len(quoted)-1]
-	if strings.Contains(name, `\`) {
-		_ = json.Unmarshal([]byte(quoted), &name) // it is valid
-	}
+	name := unquoted(quoted)
 	w.top().name = name
 	w.keys = append(w.keys, name)
+}
+
+// unquoted returns what a string says that is known to be JSON.
+func unquoted(quoted string) string {
+	text := quoted[1 : len(quoted)-1]
+	if strings.Contains(text, `\`) {
+		_ = json.Unmarshal([]byte(quoted), &text)
+	}
+	return text
+}
+
+// members returns the members of an object that is known to be JSON one by one, so
+// that a body of a hundred thousand is refused at the first that is none of ours. The
+// values share the object's memory.
+func members(doc []byte) iter.Seq2[string, json.RawMessage] {
+	return func(yield func(string, json.RawMessage) bool) {
+		for i := bytes.IndexByte(doc, '{') + 1; ; {
+			begin := bytes.IndexByte(doc[i:], '"')
+			if begin < 0 {
+				return
+			}
+			end := stringEnd(doc, i+begin)
+			name := unquoted(string(doc[i+begin : end]))
+			from := end + bytes.IndexByte(doc[end:], ':') + 1
+			i = valueEnd(doc, from)
+			if !yield(name, bytes.Trim(doc[from:i:i], " \t\r\n")) {
+				return
+			}
+		}
+	}
+}
+
+// valueEnd returns where the member's value that begins at i ends: at the comma or the
+// brace behind it.
+func valueEnd(doc []byte, i int) int {
+	for depth := 0; ; i++ {
+		switch doc[i] {
+		case '"':
+			i = stringEnd(doc, i) - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
 }
 
 // leave closes an object or array and fails if it was an object that has a name

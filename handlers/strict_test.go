@@ -36,6 +36,31 @@ func TestDepthOfAnything(t *testing.T) {
 	}
 }
 
+// FuzzMembers compares the members of an object with those that the standard library
+// finds.
+func FuzzMembers(f *testing.F) {
+	for _, doc := range []string{
+		`{}`, ` { } `, `{"a":1}`, `{"a" : [1,{"b":"}"}] , "c":{"d":{}},"e\"\u0041":"\\","":null}`, "\r\n{\t\"a\"\n:\n\"x,y\"\n,\"b\":-1e5 }\n",
+	} {
+		f.Add([]byte(doc))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		d := json.NewDecoder(bytes.NewReader(doc))
+		if first, err := d.Token(); err != nil || first != json.Delim('{') || checkJSON(doc) != nil {
+			return
+		}
+		for name, raw := range members(doc) {
+			token, err := d.Token()
+			require.NoError(t, err)
+			require.Equal(t, token, name)
+			var want json.RawMessage
+			require.NoError(t, d.Decode(&want))
+			require.Equal(t, string(want), string(raw))
+		}
+		require.False(t, d.More())
+	})
+}
+
 // FuzzSubmission compares what is accepted with what the standard library makes of
 // it: one meaning, and the input as it was sent.
 func FuzzSubmission(f *testing.F) {

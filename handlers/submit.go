@@ -49,12 +49,24 @@ func (a *API) submitted(c *gin.Context) ([]byte, error) {
 	return body(c, a.Body)
 }
 
+// optionNames are the options of a raw submit by their names in a query, and
+// optionHeaders by those of their headers, in the form that a request has them in.
+var (
+	optionNames   = slices.Concat(known, unserved, []string{"tag"})
+	optionHeaders = func() (names []string) {
+		for _, name := range optionNames {
+			names = append(names, http.CanonicalHeaderKey(headerOf(name)))
+		}
+		return names
+	}()
+)
+
 // optionsElsewhere fails on options where those of a raw submit stand: here they would
 // be ignored.
 func optionsElsewhere(r *http.Request) error {
 	query := queryOf(r)
-	for _, name := range slices.Concat(known, unserved, []string{"tag"}) {
-		if query.Has(name) || r.Header.Get(headerOf(name)) != "" {
+	for i, name := range optionNames {
+		if query.Has(name) || r.Header.Get(optionHeaders[i]) != "" {
 			return job.Problemf("invalid-request", "%s: options of this request are members of its body, not in the query or in headers", name)
 		}
 	}
@@ -82,8 +94,10 @@ func parseSubmission(doc []byte) (*submission, error) {
 		return nil, invalid("", "The body must be an object.")
 	}
 	s := new(submission)
-	if err := s.decode(doc); err != nil {
-		return nil, err
+	for name, raw := range members(doc) {
+		if err := s.member(name, raw); err != nil {
+			return nil, err
+		}
 	}
 	if s.kind == "" {
 		return nil, invalid("/kind", "is required")
@@ -91,26 +105,9 @@ func parseSubmission(doc []byte) (*submission, error) {
 	return s, nil
 }
 
-// decode reads the members of an object one by one, so that a body of a hundred
-// thousand is refused at the first that is none of ours.
-func (s *submission) decode(doc []byte) error {
-	d := json.NewDecoder(bytes.NewReader(doc))
-	_, err := d.Token() // the brace; checkJSON has seen all of it
-	for err == nil && d.More() {
-		var name json.Token
-		if name, err = d.Token(); err == nil {
-			err = s.member(d, name.(string))
-		}
-	}
-	return err
-}
-
-func (s *submission) member(d *json.Decoder, name string) error {
+// member sets what the member of an object says.
+func (s *submission) member(name string, raw json.RawMessage) error {
 	if err := checkName(name); err != nil {
-		return err
-	}
-	var raw json.RawMessage
-	if err := d.Decode(&raw); err != nil {
 		return err
 	}
 	switch name {
@@ -129,15 +126,17 @@ func (s *submission) member(d *json.Decoder, name string) error {
 	return s.setJSON(name, raw)
 }
 
+// memberNames are the members of a submit that some version of the API knows.
+var memberNames = append([]string{"kind", "input"}, slices.Concat(known, unserved)...)
+
 // checkName fails on a member that no version of the API knows. Names are
 // compared as they are: a parser that takes KIND for kind would be one that
 // another parser before it disagrees with.
 func checkName(name string) error {
-	names := append([]string{"kind", "input"}, slices.Concat(known, unserved)...)
-	if slices.Contains(names, name) {
+	if slices.Contains(memberNames, name) {
 		return nil
 	}
-	for _, n := range names {
+	for _, n := range memberNames {
 		if strings.EqualFold(n, name) {
 			return invalid("/"+escape(name), "is not known; its name is %s", n)
 		}
@@ -191,11 +190,12 @@ func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at stri
 	if err != nil {
 		return err
 	}
-	c.Header("Location", linksOf(j.ID).Self)
-	c.Header("Link", "<"+linksOf(j.ID).Events+`>; rel="monitor"`)
+	links := linksOf(j.ID)
+	c.Header("Location", links.Self)
+	c.Header("Link", "<"+links.Events+`>; rel="monitor"`)
 	if streamed {
 		c.Header("Millstream-Token", a.Tokens.Mint(j.ID, j.Owner, j.ExpiresAt))
-		return a.streamNew(c, &j)
+		return a.streamNew(c, j)
 	}
 	return a.answer(c, j)
 }

@@ -35,6 +35,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		{"hostile kinds never reach the store", testHostile},
 		{"events are dense, in order, and end once", testLife},
 		{"many writers of one job leave no hole", testJoining},
+		{"a long job is read page by page while it runs", testPages},
 		{"a cursor is valid for its own event only", testCursors},
 		{"an attempt that lost its lease writes nothing", testOldHolder},
 		{"a failed attempt is followed by another", testRetry},
@@ -129,11 +130,19 @@ func (r *rig) await(id job.ID, cond func(job.Job) bool) job.Job {
 
 func over(j job.Job) bool { return j.Status.Over() }
 
+// pageSize is how many bytes of events the suite reads at a time.
+const pageSize = 64 << 10
+
 // history reads all events behind the cursor.
 func (r *rig) history(id job.ID, after job.Cursor) (events []job.Event) {
 	r.t.Helper()
+	return r.pages(id, after, pageSize)
+}
+
+func (r *rig) pages(id job.ID, after job.Cursor, size int) (events []job.Event) {
+	r.t.Helper()
 	for {
-		page, err := r.History(r.t.Context(), id, after)
+		page, err := r.History(r.t.Context(), id, after, size)
 		require.NoError(r.t, err)
 		if len(page) == 0 {
 			return events

@@ -29,7 +29,7 @@ func testSubmit(t *testing.T, s Store) {
 
 	_, err = r.Job(t.Context(), job.NewID())
 	require.ErrorIs(t, err, job.ErrNotFound)
-	_, err = r.History(t.Context(), job.NewID(), job.Cursor{})
+	_, err = r.History(t.Context(), job.NewID(), job.Cursor{}, pageSize)
 	require.ErrorIs(t, err, job.ErrNotFound)
 }
 
@@ -173,6 +173,34 @@ func testJoining(t *testing.T, s Store) {
 	}
 }
 
+func testPages(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id, other := r.submit("in"), r.submit("")
+	next, stop := r.attempts()
+	defer stop()
+	one, ack := next()
+	two, ackToo := next()
+	defer ack.Ack()
+	defer ackToo.Ack()
+	for i := range 300 { // more than is held in memory
+		rec := job.Record{Type: job.Output, Data: job.MustData(map[string]any{"index": i, "chunk": strings.Repeat("x", i)})}
+		require.NoError(t, one.Append(t.Context(), rec))
+		require.NoError(t, two.Append(t.Context(), rec))
+	}
+	for _, id := range []job.ID{id, other} {
+		events := r.history(id, job.Cursor{})
+		require.Len(t, events, 302)
+		for i, e := range events {
+			require.EqualValues(t, i+1, e.Seq)
+			require.Equal(t, id, e.Job)
+		}
+		for _, size := range []int{1, 4 << 10, 1 << 20} {
+			require.Equal(t, events, r.pages(id, job.Cursor{}, size))
+			require.Equal(t, events[200:], r.pages(id, events[199].Cursor(), size), "any id is a resume point")
+		}
+	}
+}
+
 func testCursors(t *testing.T, s Store) {
 	r := open(t, s, nil)
 	id, other := r.submit(""), r.submit("")
@@ -189,12 +217,12 @@ func testCursors(t *testing.T, s Store) {
 				{Seq: 1<<64 - 1, Place: job.Place{Position: 1<<64 - 1, Epoch: 1<<32 - 1}},
 			} {
 				joined := i+1 < len(events) && events[i+1].Cursor() == bad
-				_, err := r.History(t.Context(), id, bad)
+				_, err := r.History(t.Context(), id, bad, pageSize)
 				if !joined {
 					require.ErrorIs(t, err, job.ErrCursor, "%s: %v", when, bad)
 				}
 			}
-			_, err := r.History(t.Context(), other, e.Cursor())
+			_, err := r.History(t.Context(), other, e.Cursor(), pageSize)
 			require.ErrorIs(t, err, job.ErrCursor, when)
 		}
 	}

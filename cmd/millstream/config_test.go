@@ -66,6 +66,7 @@ kinds:
             env: {LANG: C, PORT: "80"}
             dir: /tmp
             grace: 3s
+            memory: 1GiB
 `
 
 // loadFrom loads a configuration from a file with this text, if there is any,
@@ -135,7 +136,7 @@ func TestConfig_full(t *testing.T) {
 	}, report.HTTP.worker())
 	require.Equal(t, worker.Exec{
 		Command: []string{"wc", "-w", "a b"}, Stdout: worker.StdoutResult, ResultType: "text/csv",
-		Env: map[string]string{"LANG": "C", "PORT": "80"}, Dir: "/tmp", Grace: 3 * time.Second,
+		Env: map[string]string{"LANG": "C", "PORT": "80"}, Dir: "/tmp", Grace: 3 * time.Second, Memory: 1 << 30,
 	}, words.Exec.worker())
 }
 
@@ -283,6 +284,7 @@ func TestConfig_refuses(t *testing.T) {
 		"kinds: {a: {exec: {command: 'a | b'}}}":                    "kinds.a.exec.command: '|' is for a shell",
 		"kinds: {a: {exec: {command: x, env: {PORT: 80}}}}":         "kinds.a.exec.env.PORT: 80 is not a text",
 		"kinds: {a: {exec: {command: x, stdout: all}}}":             `kinds.a.exec.stdout: "all" is none of lines, result, events`,
+		"kinds: {a: {exec: {command: x, memory: -1}}}":              "kinds.a.exec.memory: must not be less than 0",
 		"kinds: {a: {exec: {command: x, grace: 0s}}}":               "kinds.a.exec.grace: must be more than 0",
 		"kinds: {a: {http: {url: reports/run}}}":                    "kinds.a.http.url",
 		"kinds: {a: {http: {url: http://x, method: get}}}":          `kinds.a.http.method: "get" is not a method`,

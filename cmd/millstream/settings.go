@@ -79,6 +79,7 @@ type execSettings struct {
 	Env        map[string]string `yaml:"env"`
 	Dir        string            `yaml:"dir"`
 	Grace      duration          `yaml:"grace"`
+	Memory     size              `yaml:"memory"`
 }
 
 // command is an argv, which may be written as one line too.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -159,6 +160,12 @@ func (e *execSettings) check(f *faults, key string) {
 	}
 	oneOf(f, key+".stdout", e.Stdout, "lines", "result", "events")
 	positive(f, key+".grace", e.Grace)
+	switch {
+	case e.Memory < 0:
+		f.add(key+".memory", "must not be less than 0; 0 is no limit")
+	case e.Memory > 0 && runtime.GOOS != "linux":
+		f.add(key+".memory", "can be limited on Linux only")
+	}
 }
 
 func (h *httpSettings) check(f *faults, key string) {

@@ -98,7 +98,7 @@ func (h *httpSettings) worker() worker.HTTP {
 func (e *execSettings) worker() worker.Exec {
 	return worker.Exec{
 		Command: e.Command, Stdout: worker.Stdout(e.Stdout), ResultType: e.ResultType,
-		Env: e.Env, Dir: e.Dir, Grace: time.Duration(e.Grace),
+		Env: e.Env, Dir: e.Dir, Grace: time.Duration(e.Grace), Memory: int64(e.Memory),
 	}
 }
 

@@ -19,9 +19,10 @@ import (
 
 // Log is where the events are that no tape has.
 type Log interface {
-	// History returns some of the events behind the cursor, oldest first; none:
-	// there are no more yet. job.ErrCursor: the cursor names no event of the job.
-	History(ctx context.Context, id job.ID, after job.Cursor) ([]job.Event, error)
+	// History returns some of the events behind the cursor, oldest first, of about size
+	// bytes at most; none: there are no more yet. job.ErrCursor: the cursor names no
+	// event of the job.
+	History(ctx context.Context, id job.ID, after job.Cursor, size int) ([]job.Event, error)
 	// Job returns the job as it stands.
 	Job(ctx context.Context, id job.ID) (job.Job, error)
 }
@@ -164,7 +165,7 @@ func (h *Hub) Open(ctx context.Context, id job.ID, after job.Cursor) (tape.Reade
 	l.readers++
 	h.touch(l)
 	h.mu.Unlock()
-	r := &reader{hub: h, live: l, cursor: after}
+	r := &reader{hub: h, live: l, cursor: after, page: firstPage}
 	if err := r.begin(ctx); err != nil {
 		r.Close()
 		return nil, err

@@ -29,6 +29,7 @@ type fakeLog struct {
 	reads    atomic.Int64
 	gate     chan struct{} // if set, History waits for it
 	page     int           // events a History returns at most
+	sizes    []int         // of the pages it was asked for
 }
 
 func newLog() *fakeLog {
@@ -60,13 +61,14 @@ func (l *fakeLog) commit(h *Hub, id job.ID, types ...job.Type) {
 	}
 }
 
-func (l *fakeLog) History(ctx context.Context, id job.ID, after job.Cursor) ([]job.Event, error) {
+func (l *fakeLog) History(ctx context.Context, id job.ID, after job.Cursor, size int) ([]job.Event, error) {
 	l.reads.Add(1)
 	if l.gate != nil {
 		<-l.gate
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.sizes = append(l.sizes, size)
 	events := l.events[id]
 	switch {
 	case events == nil:
@@ -210,11 +212,11 @@ type badLog struct {
 	bad job.ID
 }
 
-func (l badLog) History(ctx context.Context, id job.ID, after job.Cursor) ([]job.Event, error) {
+func (l badLog) History(ctx context.Context, id job.ID, after job.Cursor, size int) ([]job.Event, error) {
 	if id == l.bad {
 		panic("cannot be decoded")
 	}
-	return l.fakeLog.History(ctx, id, after)
+	return l.fakeLog.History(ctx, id, after, size)
 }
 
 // A log that panics over one job fails who reads that, and nobody else.
@@ -231,6 +233,27 @@ func TestPanicOfTheLog(t *testing.T) {
 	}
 	require.Len(t, drain(t, open(t, h, good, job.Cursor{})), 3)
 	require.Len(t, h.jobs, 1)
+}
+
+// Whoever comes back reads little before the first event, and more and more if it
+// reads on.
+func TestPagesGrow(t *testing.T) {
+	l := newLog()
+	id := job.NewID()
+	l.commit(nil, id, job.Queued)
+	l.commit(nil, id, job.Running)
+	for range 20 {
+		l.commit(nil, id, job.Progress)
+	}
+	l.commit(nil, id, job.Succeeded)
+	h := New(l, Options{Tape: 1, Memory: 1}) // all is read from the log
+	for range 2 {                            // the second reader begins as small as the first
+		l.sizes = nil
+		drain(t, open(t, h, id, job.Cursor{}))
+		require.Equal(t, []int{firstPage, 4 * firstPage, maxPage, maxPage}, l.sizes[:4])
+		require.Equal(t, maxPage, l.sizes[len(l.sizes)-1])
+	}
+	require.LessOrEqual(t, firstPage, 16<<10)
 }
 
 func TestCursors(t *testing.T) {

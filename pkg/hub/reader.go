@@ -19,6 +19,7 @@ type reader struct {
 	cursor job.Cursor
 	mark   tape.Mark
 	placed bool       // mark is cursor's place on the tape
+	page   int        // bytes of the next read of the log
 	first  tape.Block // what begin found
 	ended  bool       // the terminal event was returned
 	last   bool       // what is returned now is the last: the server stops
@@ -32,7 +33,7 @@ func (r *reader) begin(ctx context.Context) error {
 		return nil
 	} // else the tape says nothing, not even that there is such a job
 	var err error
-	r.first, err = r.hub.read(ctx, r.live, r.cursor)
+	r.first, err = r.read(ctx)
 	return err
 }
 
@@ -104,7 +105,7 @@ func (r *reader) look(ctx context.Context) (tape.Block, error) {
 }
 
 func (r *reader) lookInLog(ctx context.Context) (tape.Block, error) {
-	b, err := r.hub.read(ctx, r.live, r.cursor)
+	b, err := r.read(ctx)
 	if err != nil || len(b.Bytes) > 0 {
 		return b, err
 	}
@@ -113,7 +114,7 @@ func (r *reader) lookInLog(ctx context.Context) (tape.Block, error) {
 	case err != nil:
 		return tape.Block{}, err
 	case j.Cursor.Seq > r.cursor.Seq: // the answer we shared was asked for before we were
-		return r.hub.readOne(ctx, r.live, r.cursor)
+		return r.hub.readOne(ctx, r.live, r.cursor, r.page)
 	case j.Status.Over():
 		return tape.Block{}, io.EOF
 	}
@@ -140,18 +141,36 @@ func (r *reader) Close() {
 	}
 }
 
+const (
+	// firstPage is how much of the log is read before a reader gets its first event.
+	firstPage = 16 << 10
+	// growth is by how much each of its pages is larger than the one before, up to
+	// maxPage: who reads on wants it all, soon.
+	growth  = 4
+	maxPage = tape.MaxBlock / 2 // with the rest of the last message it is a block
+)
+
+// read returns the next page of the log.
+func (r *reader) read(ctx context.Context) (tape.Block, error) {
+	b, err := r.hub.read(ctx, r.live, r.cursor, r.page)
+	if len(b.Bytes) > 0 {
+		r.page = min(growth*r.page, maxPage)
+	}
+	return b, err
+}
+
 // readTime bounds one read of the log: its answer is for many, so that no one
 // reader's end ends it.
 const readTime = 10 * time.Second
 
 // read returns events of the log behind the cursor. Those who ask the same at the
 // same time share the answer.
-func (h *Hub) read(ctx context.Context, l *live, after job.Cursor) (tape.Block, error) {
+func (h *Hub) read(ctx context.Context, l *live, after job.Cursor, size int) (tape.Block, error) {
 	answer := h.reading.DoChan(string(l.id)+" "+after.String(), func() (_ any, err error) {
 		defer recovered(&err)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 		defer cancel()
-		return h.readOne(ctx, l, after)
+		return h.readOne(ctx, l, after, size)
 	})
 	select {
 	case a := <-answer:
@@ -170,14 +189,14 @@ func recovered(err *error) {
 	}
 }
 
-func (h *Hub) readOne(ctx context.Context, l *live, after job.Cursor) (tape.Block, error) {
+func (h *Hub) readOne(ctx context.Context, l *live, after job.Cursor, size int) (tape.Block, error) {
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	case <-ctx.Done():
 		return tape.Block{}, job.Problemf("rate-limited", "Too many read old events.")
 	}
-	events, err := h.log.History(ctx, l.id, after)
+	events, err := h.log.History(ctx, l.id, after, size)
 	if err != nil {
 		return tape.Block{}, err
 	}

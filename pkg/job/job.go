@@ -41,7 +41,7 @@ type Job struct {
 	Priority    Priority `json:"priority,omitzero"`
 	Key         string   `json:"key,omitzero"`
 	Tags        []string `json:"tags,omitempty"`
-	Once        string   `json:"once,omitempty"` // name of the record of its idempotency key
+	Once        *Once    `json:"once,omitempty"` // nil: it came without an idempotency key
 
 	CreatedAt         time.Time `json:"created_at"`
 	RunAt             time.Time `json:"run_at,omitzero"`     // while queued: not before; else zero

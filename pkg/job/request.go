@@ -21,9 +21,15 @@ type Request struct {
 	StartTimeout       time.Duration     `json:"start_timeout,omitempty"` // for the first attempt to begin; 0: any
 	Deadline           time.Time         `json:"deadline,omitzero"`       // for the end; zero: none
 	CancelOnDisconnect bool              `json:"cancel_on_disconnect,omitempty"`
-	Once               string            `json:"once,omitempty"`     // name of the record of its idempotency key
+	Once               *Once             `json:"once,omitempty"`
 	Message            string            `json:"message,omitempty"`  // UUID of the Watermill message it came as
 	Metadata           map[string]string `json:"metadata,omitempty"` // of that message
+}
+
+// Once says which idempotency key a job came with.
+type Once struct {
+	Record      string `json:"record"`      // name of what is stored of the key
+	Fingerprint string `json:"fingerprint"` // of what was asked for
 }
 
 // Priority says which queued jobs of a kind go first.

@@ -38,7 +38,8 @@ const (
 // the attempt's mark as MILLSTREAM_RUN: the server's secrets stay its own. It and all
 // it starts are one process group. When the attempt ends early the group gets SIGTERM
 // and, after Grace, SIGKILL; when the command has ended, so does what it left running.
-// On Linux that includes what has left the group, but kept the mark.
+// On Linux that includes what has left the group, but kept the mark; and when the
+// machine runs out of memory there, the command goes before the server.
 type Exec struct {
 	Command    []string          // the program and its arguments
 	Stdout     Stdout            // "" is lines
@@ -46,6 +47,7 @@ type Exec struct {
 	Env        map[string]string // beside what every command gets, or in its place
 	Dir        string            // working directory; "": a new temporary one, gone after the attempt, that is HOME and TMPDIR too
 	Grace      time.Duration     // from SIGTERM to SIGKILL; 0 is 10 s
+	Memory     int64             // bytes that each process of it may have (RLIMIT_DATA); 0: as many as it gets. On Linux
 }
 
 const (

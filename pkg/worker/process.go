@@ -39,7 +39,7 @@ func (e Exec) start(t *Task, work *workDir) (*process, error) {
 	err = p.open()
 	if err == nil {
 		isolate(p.cmd)
-		err = p.launch()
+		err = p.launch(e.Memory)
 	}
 	for _, f := range p.theirs {
 		f.Close()
@@ -100,12 +100,15 @@ func (p *process) closeOurs() {
 
 // launch starts the command and waits for its end, from one thread: Linux kills
 // the command with the thread that started it, not with our process.
-func (p *process) launch() error {
+func (p *process) launch(memory int64) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
+		if err == nil {
+			confine(p.cmd.Process.Pid, memory)
+		}
 		started <- err
 		if err == nil {
 			_ = p.cmd.Wait() // ProcessState says how it ended

@@ -23,6 +23,8 @@ const (
 type Config struct {
 	Data    string // directory of the store
 	Streams int    // open at once
+
+	PowerSafe bool
 }
 
 // Server is the role.
@@ -39,7 +41,7 @@ func (s *Server) Run(c Config, url *string) error {
 	ready := make(chan string, 1)
 	s.ended = make(chan error, 1)
 	config := millstream.Config{
-		Listen: "127.0.0.1:0", Data: c.Data, Heartbeat: time.Hour, // no beats among what is counted
+		Listen: "127.0.0.1:0", Data: c.Data, PowerSafe: c.PowerSafe, Heartbeat: time.Hour, // no beats among what is counted
 		Limits: millstream.Limits{EventsPerJob: math.MaxInt32, BytesPerJob: 1 << 40, Streams: c.Streams},
 		Ready:  func(url string) { ready <- url },
 	}
