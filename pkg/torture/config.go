@@ -93,5 +93,7 @@ func (s *server) write(config object) error {
 }
 
 func (s *server) check(ctx context.Context) ([]byte, error) {
-	return exec.CommandContext(ctx, s.binary, "config", "check", "--config", filepath.Join(s.dir, configName)).CombinedOutput()
+	cmd := exec.CommandContext(ctx, s.binary, "config", "check", "--config", filepath.Join(s.dir, configName))
+	cmd.Env = environment()
+	return cmd.CombinedOutput()
 }

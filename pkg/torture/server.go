@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -74,7 +76,7 @@ func (s *server) boot(ctx context.Context) error {
 	cmd := exec.Command(s.binary, "serve", "--config", filepath.Join(s.dir, configName),
 		"--listen", s.address, "--data", filepath.Join(s.dir, dataName), "--log-level", "warn", "--log-format", "json")
 	cmd.Stdout, cmd.Stderr = s.log, s.log
-	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Join(s.dir, workName))
+	cmd.Env = append(environment(), "TMPDIR="+filepath.Join(s.dir, workName))
 	withUs(cmd)
 	exited := make(chan struct{})
 	if err := cmd.Start(); err != nil {
@@ -89,6 +91,12 @@ func (s *server) boot(ctx context.Context) error {
 	}
 	s.diary.note(entry{What: ready, For: time.Since(began)})
 	return nil
+}
+
+// environment returns ours, without what would configure the server: it might be that of
+// one that is needed.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MILLSTREAM_") })
 }
 
 // watch waits for the end of the process. One that nobody asked for is noted.

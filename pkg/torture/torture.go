@@ -98,7 +98,7 @@ func Run(ctx context.Context, opt Options) (*Verdict, error) {
 	}
 	v, err := Judge(opt.Dir)
 	if err == nil {
-		v.Seed, v.Duration = opt.Seed, opt.Duration
+		v.Seed, v.Duration = opt.Seed, opt.Duration.String()
 	}
 	return v, err
 }

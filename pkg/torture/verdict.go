@@ -5,13 +5,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Verdict is what the judge found. Of what must not be it counts each case.
 type Verdict struct {
-	Seed     uint64        `json:"seed"`
-	Duration time.Duration `json:"duration"`
+	Seed     uint64 `json:"seed"`
+	Duration string `json:"duration"`
 
 	Accepted int `json:"accepted"` // jobs that somebody was told of
 	Ended    int `json:"ended"`    // of those
