@@ -124,6 +124,8 @@ func TestJudge(t *testing.T) {
 			s.log[3].Time = s.at.Add(9 * time.Second)
 			s.diaries["server"] = []entry{{At: s.at.Add(2500 * time.Millisecond), What: died}, {At: s.at.Add(2600 * time.Millisecond), What: ready}}
 		}, "late: a: missed 6.4s after"},
+		{"a worker missed in time", func(s *story) { pulled(s, 2*time.Second) }, ""},
+		{"a worker missed late", func(s *story) { pulled(s, 5*time.Second) }, "late: a: missed 3s after"},
 		{"acknowledged and gone", func(s *story) {
 			s.diaries["worker-00"] = []entry{{What: reported, Job: "a", Kind: "step", Said: &said{Run: "r", N: 1, Of: 2}}}
 		}, "lost: a: step 1 of r was acknowledged"},
@@ -158,6 +160,22 @@ func secondAttempt(output, why string) []event {
 		e(4, "job.queued", fmt.Sprintf(`{"reason":%q}`, why)), e(5, "job.running", `{}`),
 		e(6, "job.output", string(said)), e(7, "job.succeeded", string(result)),
 	}
+}
+
+// pulled makes the job one that a worker pulled, who was last heard of at 1.5 s, and missed
+// so much later.
+func pulled(s *story, later time.Duration) {
+	step := func(seq uint64, run string, n int) event {
+		return e(seq, "step", fmt.Sprintf(`{"run":%q,"n":%d,"of":1}`, run, n))
+	}
+	s.log = []event{
+		e(1, "job.queued", `{}`), e(2, "job.running", `{}`), step(3, "old", 1),
+		e(4, "job.queued", `{"reason":"lease-lost"}`), e(5, "job.running", `{}`), step(6, "new", 1), e(7, "job.succeeded", `{}`),
+	}
+	heard := s.at.Add(1500 * time.Millisecond)
+	s.log[3].Time = heard.Add(later)
+	s.diaries["submitter"] = []entry{{What: accepted, Job: "a", Kind: kindPull}}
+	s.diaries["worker-00"] = []entry{{At: heard, What: reported, Job: "a", Kind: "step", Said: &said{Run: "old", N: 1, Of: 1}}}
 }
 
 // Nothing was proved where nothing was done.
