@@ -54,6 +54,10 @@ func (c *client) auditJob(id string) error {
 		return err
 	}
 	c.diary.note(entry{What: has, Job: id, Status: a.status, State: j.Status, Kind: j.Kind})
+	return c.auditEvents(id)
+}
+
+func (c *client) auditEvents(id string) error {
 	for after := ""; ; {
 		a, err := c.persist(fmt.Sprintf("/v1/jobs/%s/events?format=json&limit=%d&after=%s", id, pageSize, url.QueryEscape(after)))
 		if err != nil {

@@ -114,7 +114,7 @@ func (j *judge) zombies(t *trial, list []*attempt) {
 // in order.
 func (j *judge) complete(t *trial, list []said) {
 	seen := map[said]bool{}
-	steps := map[int]bool{}
+	there := map[int]bool{}
 	highest, of := 0, 0
 	for _, s := range list {
 		if s.Of == 0 {
@@ -126,11 +126,11 @@ func (j *judge) complete(t *trial, list []said) {
 		case s.N < highest:
 			j.v.reordered("%s: step %d of %d is behind step %d", t.id, s.N, s.Of, highest)
 		}
-		seen[s], steps[s.N] = true, true
+		seen[s], there[s.N] = true, true
 		highest, of = max(highest, s.N), s.Of
 	}
-	if of == 0 || len(steps) < of {
-		j.v.lost("%s: it succeeded with %d of %d steps", t.id, len(steps), of)
+	if of == 0 || len(there) < of {
+		j.v.lost("%s: it succeeded with %d of %d steps", t.id, len(there), of)
 	}
 }
 
@@ -146,8 +146,8 @@ func (j *judge) reports(t *trial, list []*attempt) {
 		}
 	}
 	for _, r := range t.reports {
-		end := r.Kind == "job.succeeded" && t.state == "canceled" // it was too late, and told so
-		if s := *r.Said; !there[s] && !end {
+		late := r.Kind == lastWord && t.state == "canceled" // and told so
+		if s := *r.Said; !there[s] && !late {
 			j.v.lost("%s: %s %d of %s was acknowledged at %s and is not there", t.id, r.Kind, s.N, s.Run, r.At.Format(clock))
 		}
 	}

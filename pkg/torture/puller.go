@@ -89,7 +89,7 @@ func (p *puller) work(l lease) {
 		}
 		return
 	}
-	p.report(l, "job.succeeded", said{Run: l.run(), N: steps, Of: steps})
+	p.report(l, lastWord, said{Run: l.run(), N: steps, Of: steps})
 }
 
 func (p *puller) freeze(l lease) {
@@ -104,48 +104,52 @@ func (p *puller) rave(l lease, n int) {
 		p.report(l, "step", said{Run: l.run(), N: n, Of: steps, Try: lastWords})
 		pause(p.ctx, stepTime)
 	}
-	p.report(l, "job.succeeded", said{Run: l.run(), N: n, Of: steps})
+	p.report(l, lastWord, said{Run: l.run(), N: n, Of: steps})
 }
 
+// lastWord is the event that a worker ends its work with.
+const lastWord = "job.succeeded"
+
 // report says something until there is an answer; false: the lease is lost. What was
-// said without an answer may have been heard, so that it is said with another number.
+// said without an answer may have been heard, so that it is said with another number;
+// an end is the same, however often it is told.
 func (p *puller) report(l lease, typ string, s said) bool {
-	for ; ; s.Try++ {
-		if typ == "job.succeeded" {
-			s.Try = 0 // an end is the same, however often it is told
-		}
-		e := entry{Job: l.Job.ID, Run: s.Run, Said: &s, Kind: typ}
-		data := any(s)
-		if typ == "job.succeeded" {
-			data = object{"result": s}
-		}
-		a, err := p.ask(http.MethodPost, "/v1/leases/"+l.Lease+"/events", []object{{"type": typ, "data": data}})
-		if err == nil {
-			e.Status = a.status
-		}
-		switch {
-		case err != nil:
-			e.What, e.Detail = silent, err.Error()
-		case a.status == http.StatusOK:
-			e.What = reported
-		case a.status == http.StatusConflict:
-			e.What = lostIt
-		case mayRefuse(a.status):
-			e.What = refused
-		default:
-			e.What, e.Detail = surprise, "an answer to a worker: "+string(a.body)
-		}
-		copied := s
-		e.Said = &copied
-		p.diary.note(e)
-		switch e.What {
+	for {
+		switch p.tell(l, typ, s) {
 		case reported:
 			return true
 		case lostIt, surprise:
 			return false
 		}
+		if typ != lastWord {
+			s.Try++
+		}
 		if !p.again() {
 			return false
 		}
 	}
+}
+
+// tell says something once, and returns what came of it.
+func (p *puller) tell(l lease, typ string, s said) what {
+	data := any(s)
+	if typ == lastWord {
+		data = object{"result": s}
+	}
+	e := entry{Job: l.Job.ID, Run: s.Run, Said: &s, Kind: typ}
+	a, err := p.ask(http.MethodPost, "/v1/leases/"+l.Lease+"/events", []object{{"type": typ, "data": data}})
+	switch {
+	case err != nil:
+		e.What, e.Detail = silent, err.Error()
+	case a.status == http.StatusOK:
+		e.What, e.Status = reported, a.status
+	case a.status == http.StatusConflict:
+		e.What, e.Status = lostIt, a.status
+	case mayRefuse(a.status):
+		e.What, e.Status = refused, a.status
+	default:
+		e.What, e.Status, e.Detail = surprise, a.status, "an answer to a worker: "+string(a.body)
+	}
+	p.diary.note(e)
+	return e.What
 }

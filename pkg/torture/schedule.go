@@ -58,15 +58,16 @@ const (
 // alone: what is done later is not changed by how long the earlier took.
 func schedule(seed uint64, length time.Duration) (list []doing) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	for at := firstFault; at < length; at += meanGap/2 + rand2(r, meanGap) {
+	for at := firstFault; at < length; at += meanGap/2 + upTo(r, meanGap) {
 		list = append(list, doing{
-			name: pick(r), after: at, last: minLast + rand2(r, maxLast-minLast), n: r.IntN(maxBytes),
+			name: pick(r), after: at, last: minLast + upTo(r, maxLast-minLast), n: r.IntN(maxBytes),
 		})
 	}
 	return list
 }
 
-func rand2(r *rand.Rand, most time.Duration) time.Duration {
+// upTo returns some time less than the most.
+func upTo(r *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(r.Int64N(int64(most)))
 }
 
