@@ -10,6 +10,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 MODULES  := . bench e2e
 FUZZTIME ?= 10s
 SEEDS    ?= $(shell seq 30)
+CUTS     ?= 24
 
 .DEFAULT_GOAL := help
 
@@ -47,6 +48,10 @@ soak: setup ## the end-to-end tests that grow with patience, at full size: 1 GiB
 .PHONY: torture
 torture: build ## kills, stops and cuts off a server for a minute from each of SEEDS (1 to 30), and judges it
 	for seed in $(SEEDS); do $(BIN)/millstream torture --seed $$seed || exit 1; done
+
+.PHONY: powercut
+powercut: ## cuts the power of a disk under the server CUTS (24) times, and looks for what it had told; Linux, as root
+	cd e2e/powercut && go test -count=1 -timeout 60m -v . -args -cuts $(CUTS)
 
 .PHONY: setup
 setup: ## installs what the end-to-end tests drive, where it is missing

@@ -139,6 +139,17 @@ func (b *block) fits(r record) bool {
 	return summed(subject) && b.headed(r)
 }
 
+// parts returns the headers and the message of r, which is headed.
+func (b *block) parts(r record) (headers, body []byte) {
+	begin := r.message()
+	body = b.data[begin : r.end-recordSeal]
+	if r.headers {
+		n := binary.LittleEndian.Uint32(b.data[begin-4:])
+		headers, body = body[:n], body[n:]
+	}
+	return headers, body
+}
+
 func (b *block) subject(r record) []byte {
 	return b.data[r.begin+recordHead : r.begin+recordHead+r.subject]
 }
@@ -157,11 +168,8 @@ var endOfHeaders = []byte("\r\n\r\n")
 
 // sealed reports whether r is a setting as it was set.
 func (b *block) sealed(r record, key []byte) bool {
-	begin := r.message()
-	if r.headers {
-		begin += int(binary.LittleEndian.Uint32(b.data[begin-4:]))
-	}
-	_, err := unseal(string(key), b.data[begin:r.end-recordSeal])
+	_, body := b.parts(r)
+	_, err := unseal(string(key), body)
 	return err == nil
 }
 
@@ -223,7 +231,7 @@ func (b *block) mend(last uint64, tail bool) (found []finding, _ uint64) {
 }
 
 // extent finds where r ends, which does not fit, and what comes next. It is torn if
-// nothing does, and it is no whole record.
+// nothing does, and it is no whole record, or was not written whole.
 func (b *block) extent(r *record, sane bool, last uint64) (next record, torn bool) {
 	next, more := b.resync(*r, sane, last)
 	switch {
@@ -233,8 +241,20 @@ func (b *block) extent(r *record, sane bool, last uint64) (next record, torn boo
 		r.end = len(b.data)
 		whole := *r
 		torn = !b.repair(&whole)
+	default:
+		torn = b.unwritten(*r)
 	}
 	return next, torn
+}
+
+// sectorSize is the least that a disk writes.
+const sectorSize = 512
+
+// unwritten reports whether the end of r never came to the disk: after a loss of power a
+// file may be as long as it was, and have zeros where it was not written yet.
+func (b *block) unwritten(r record) bool {
+	begin := max(r.begin, (r.end-1)/sectorSize*sectorSize)
+	return len(bytes.Trim(b.data[begin:r.end], "\x00")) == 0
 }
 
 // resync finds what comes behind a record that does not fit; r is what stands there, if

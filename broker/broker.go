@@ -32,9 +32,11 @@ import (
 // Queue says which job may run next. It is a fold of the log: Observe tells it
 // what happened.
 type Queue interface {
-	// Take waits for a job of kind that may run now, within the kind's concurrency,
-	// and sets it aside for this claim.
-	Take(ctx context.Context, kind string) (job.ID, error)
+	// Take waits for a job of one of the kinds that may run now, within its kind's
+	// concurrency, and sets it aside for this claim.
+	Take(ctx context.Context, kinds ...string) (job.ID, error)
+	// TryTake is Take for who does not wait.
+	TryTake(kinds ...string) (id job.ID, ok bool)
 	// Return ends a claim that did not succeed; if the job still waits, it may be
 	// taken again after pause.
 	Return(id job.ID, pause time.Duration)
@@ -77,6 +79,10 @@ type Broker struct {
 	sound context.Context // ends when the store has to be folded anew
 	spoil context.CancelCauseFunc
 
+	leasing    context.Context // ends with Drain: nobody leases any more
+	endLeasing context.CancelCauseFunc
+	asks       map[string]chan ask // of each pull kind
+
 	closeOnce sync.Once
 
 	room   room
@@ -105,7 +111,7 @@ type Broker struct {
 }
 
 // Open opens the store, folds its log and tells the folds of every job in it. A
-// single process owns its store: attempts that were running are over, and their
+// single process owns its store: attempts that were running in another are over, and their
 // jobs queued again.
 func Open(ctx context.Context, opt Options) (*Broker, error) {
 	if opt.Log == nil {
@@ -138,7 +144,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	b := &Broker{
 		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
-		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, kept: keeping{}, keysKept: keeping{}, keys: map[string]chan struct{}{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
+		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, kept: keeping{}, keysKept: keeping{}, keys: map[string]chan struct{}{}, asks: map[string]chan ask{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
 	}
 	if opt.MaxStore > 0 {
 		b.moveBehind = min(moveBehind, int64(moveShare*float64(opt.MaxStore)))
@@ -154,9 +160,13 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 			k.MaxInput = most
 		}
 		b.kinds[k.Name] = k
+		if k.Lease > 0 {
+			b.asks[k.Name] = make(chan ask)
+		}
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	b.sound, b.spoil = context.WithCancelCause(b.ctx)
+	b.leasing, b.endLeasing = context.WithCancelCause(b.ctx)
 	var err error
 	_, err = s.setting(ctx, epochSetting)
 	b.fresh = errors.Is(err, errNone)
@@ -223,6 +233,7 @@ func (b *Broker) Drain() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closing = true
+	b.endLeasing(job.ErrDraining)
 }
 
 // Secret returns the secret kept under name, which is made on the first call and

@@ -106,7 +106,7 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 			break
 		}
 		acked[id] = job.StatusQueued
-		task, err := b.claim(t.Context(), id)
+		task, err := b.claim(t.Context(), id, "")
 		if err != nil {
 			break
 		}

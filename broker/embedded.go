@@ -29,6 +29,9 @@ const (
 	startTime = 2 * time.Minute
 )
 
+// errLocked is the error of a store that another process has open.
+var errLocked = errors.New("another process uses it")
+
 // openEmbedded starts a JetStream server inside the process. It opens no port and
 // keeps its streams below the directory, of which it is the only user.
 func openEmbedded(ctx context.Context, opt Options) (*jetStream, error) {

@@ -66,7 +66,7 @@ func submitTo(t *testing.T, b *Broker) job.ID {
 
 func claimFrom(t *testing.T, b *Broker, id job.ID) *Task {
 	t.Helper()
-	task, err := b.claim(t.Context(), id)
+	task, err := b.claim(t.Context(), id, "")
 	require.NoError(t, err)
 	t.Cleanup(task.end)
 	return task
@@ -144,7 +144,7 @@ func TestCancelAdopted(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, task.Append(t.Context(), progress()), "a cancel request came between: the lease still holds")
 	<-task.ctx.Done()
-	require.ErrorIs(t, context.Cause(task.ctx), ErrCanceled)
+	require.ErrorIs(t, context.Cause(task.ctx), job.ErrCanceled)
 	require.NoError(t, task.fail(t.Context(), fmt.Errorf("stopped")))
 	require.Equal(t, []job.Type{job.Queued, job.Running, job.CancelRequested, job.Progress, job.Canceled}, typesOf(t, a, id))
 }
@@ -213,7 +213,7 @@ func TestFaults(t *testing.T) {
 		id := submitTo(t, home)
 		ids = append(ids, id)
 		wg.Go(func() {
-			task, err := home.claim(t.Context(), id)
+			task, err := home.claim(t.Context(), id, "")
 			if err != nil {
 				return // canceled before
 			}

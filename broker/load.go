@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -174,11 +175,14 @@ func (b *Broker) unhold(e *entry) {
 const voidWriters = 64
 
 // voidLeases takes back the jobs that ran when the process ended: this is the only
-// process of the store, so nobody holds them any more.
+// process of the store, so nobody holds them any more, unless it is a pull worker.
 func (b *Broker) voidLeases() {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, voidWriters)
 	for _, e := range b.running() {
+		if b.asks[e.job.Kind] != nil && !e.job.LeasedUntil.IsZero() {
+			continue // the worker is another process, and may live
+		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			b.void(e)
@@ -222,6 +226,9 @@ func lost(j *job.Job) job.Record {
 		return failed(j, p)
 	case j.Attempt >= j.MaxAttempts:
 		p := job.Problemf("attempts-used-up", "the process of attempt %d of %d ended", j.Attempt, j.MaxAttempts)
+		if !j.LeasedUntil.IsZero() {
+			p.Detail = fmt.Sprintf("the worker of attempt %d of %d was not heard of any more", j.Attempt, j.MaxAttempts)
+		}
 		p.Attempt = j.Attempt
 		return failed(j, p)
 	}

@@ -40,6 +40,14 @@ func (k keeping) forget(now time.Time) {
 	maps.DeleteFunc(k, func(hour int64, _ int) bool { return hour <= hourOf(now) })
 }
 
+// sum returns how many there are.
+func (k keeping) sum() (n int) {
+	for _, more := range k {
+		n += more
+	}
+	return n
+}
+
 // missing returns how many k has not of those that were noted.
 func (k keeping) missing(noted keeping) (n int) {
 	for hour, want := range noted {
@@ -58,7 +66,8 @@ func (b *Broker) archived(j *job.Job, place uint64) {
 const marksSetting = "marks"
 
 // saveMarks notes how far the log and the archive have come, and that the log may be
-// purged up to a position.
+// purged up to a position. They are synced first: marks that outlive what they are of
+// would tell of a loss where there is none.
 func (b *Broker) saveMarks(purged uint64) error {
 	b.mu.Lock()
 	b.kept.forget(time.Now())
@@ -68,6 +77,9 @@ func (b *Broker) saveMarks(purged uint64) error {
 	b.mu.Unlock()
 	if same {
 		return nil
+	}
+	if err := b.store.sync(b.ctx); err != nil {
+		return err
 	}
 	if err := b.store.set(b.ctx, marksSetting, m, false); err != nil {
 		return err

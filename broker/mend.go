@@ -76,22 +76,24 @@ func blocksOf(dir string) (blocks []int, size int64, err error) {
 
 func (m *mender) mendStream(stream string, blocks []int) error {
 	before, last := m.found, uint64(0)
+	used, err := m.used(stream, blocks)
+	if err != nil {
+		return err
+	}
 	for i, n := range blocks {
-		name := filepath.Join(m.messages(stream), strconv.Itoa(n)+".blk")
-		data, err := os.ReadFile(name)
+		b, err := m.read(stream, n)
 		if err != nil {
 			return err
 		}
-		tail := i+1 == len(blocks)
-		if len(data) == 0 && !tail { // the server removes those itself
+		tail := i+1 >= used
+		if len(b.data) == 0 && !tail { // the server removes those itself
 			m.report(stream, n, finding{what: "empty"})
 		}
-		b := newBlock(stream, n, data)
 		var found []finding
 		if found, last = b.mend(last, tail); len(found) == 0 {
 			continue
 		}
-		if err := m.replace(stream, name, b.data); err != nil {
+		if err := m.replace(stream, m.file(stream, n), b.data); err != nil {
 			return err
 		}
 		for _, f := range found {
@@ -102,6 +104,31 @@ func (m *mender) mendStream(stream string, blocks []int) error {
 		return nil
 	}
 	return remove(filepath.Join(m.messages(stream), "index.db")) // it is of the blocks as they were
+}
+
+// used returns how many blocks there are but for those at the end that have nothing: a loss
+// of power may leave a new block, and not what was written into it, nor the end of the one
+// before.
+func (m *mender) used(stream string, blocks []int) (int, error) {
+	for n := len(blocks); n > 1; n-- {
+		b, err := m.read(stream, blocks[n-1])
+		if err != nil {
+			return 0, err
+		}
+		if r, sane := b.at(0); sane && b.fits(r) {
+			return n, nil
+		}
+	}
+	return 1, nil
+}
+
+func (m *mender) file(stream string, n int) string {
+	return filepath.Join(m.messages(stream), strconv.Itoa(n)+".blk")
+}
+
+func (m *mender) read(stream string, n int) (*block, error) {
+	data, err := os.ReadFile(m.file(stream, n))
+	return newBlock(stream, n, data), err
 }
 
 func (m *mender) report(stream string, n int, f finding) {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,11 +28,36 @@ type filled struct {
 	blocks []string          // the files
 }
 
-func fillStore(t *testing.T) *filled {
+func fillStore(t *testing.T) *filled { return fillWith(t, fillSmall) }
+
+// fillWith makes a store of the jobs that jobs runs, and returns.
+func fillWith(t *testing.T, jobs func(*testing.T, *Broker, *filled) []job.ID) *filled {
 	f := &filled{dir: t.TempDir(), events: map[job.ID][]job.Event{}, keys: map[string]job.ID{}}
 	s, err := openEmbedded(t.Context(), Options{Dir: f.dir, MaxStore: 1 << 30, Log: zap.NewNop()})
 	require.NoError(t, err)
 	b, _ := reopen(t, s, 48*time.Hour)
+	for _, id := range jobs(t, b, f) {
+		f.events[id], err = eventsOf(t, b, id)
+		require.NoError(t, err)
+	}
+	require.NoError(t, b.saveMarks(b.purged.Load()))
+	require.NoError(t, b.Close())
+	f.blocks, err = filepath.Glob(filepath.Join(f.dir, "jetstream", "$G", "streams", "*", "msgs", "*.blk"))
+	require.NoError(t, err)
+	f.blocks = slices.DeleteFunc(f.blocks, func(name string) bool { return sizeOf(t, name) == 0 })
+	require.GreaterOrEqual(t, len(f.blocks), 3)
+	return f
+}
+
+func sizeOf(t *testing.T, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	return info.Size()
+}
+
+// fillSmall runs jobs of a few events, each of them with a key; half of them are over.
+func fillSmall(t *testing.T, b *Broker, f *filled) (ids []job.ID) {
 	run := func(events int) *Task {
 		key := fmt.Sprint("key ", len(f.keys))
 		j, _, err := b.SubmitOnce(t.Context(), key, "f", &job.Request{Kind: testKind, Input: []byte("in")})
@@ -41,7 +67,7 @@ func fillStore(t *testing.T) *filled {
 		for range events {
 			require.NoError(t, task.Append(t.Context(), output(strings.Repeat("text\n", 10))))
 		}
-		f.events[task.Job.ID] = nil
+		ids = append(ids, j.ID)
 		return task
 	}
 	for i := range 20 {
@@ -51,16 +77,7 @@ func fillStore(t *testing.T) *filled {
 	for i := range 20 {
 		require.NoError(t, run(i%4).back(t.Context()))
 	}
-	for id := range f.events {
-		f.events[id], err = eventsOf(t, b, id)
-		require.NoError(t, err)
-	}
-	require.NoError(t, b.saveMarks(b.purged.Load()))
-	require.NoError(t, b.Close())
-	f.blocks, err = filepath.Glob(filepath.Join(f.dir, "jetstream", "$G", "streams", "*", "msgs", "*.blk"))
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(f.blocks), 4)
-	return f
+	return ids
 }
 
 func eventsOf(t *testing.T, b *Broker, id job.ID) (all []job.Event, err error) {
@@ -122,12 +139,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 					lost++
 				}
 			}
-			for key, id := range f.keys {
-				j, _, err := b.SubmitOnce(t.Context(), key, "f", &job.Request{Kind: testKind, Input: []byte("in")})
-				if err == nil && j.ID != id {
-					lost++
-				}
-			}
+			lost += f.forgotten(t, b)
 			reports := append(logs.All(), found.FilterLevelExact(zap.ErrorLevel).All()...)
 			if lost > 0 {
 				require.NotEmpty(t, reports, "%s: %d jobs", what, lost)
@@ -138,6 +150,17 @@ func TestDamageIsNeverSilent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forgotten returns how many keys are another job now.
+func (f *filled) forgotten(t *testing.T, b *Broker) (n int) {
+	for key, id := range f.keys {
+		j, _, err := b.SubmitOnce(t.Context(), key, "f", &job.Request{Kind: testKind, Input: []byte("in")})
+		if err == nil && j.ID != id {
+			n++
+		}
+	}
+	return n
 }
 
 // damages is how many stores are damaged.
@@ -195,6 +218,59 @@ func TestMendTwiceIsOnce(t *testing.T) {
 			t.Fatalf("mended again: %v, ends at %d and %d", found, last, again)
 		}
 	})
+}
+
+// The last record of a stream is the server's to cut if a loss of power left zeros in the
+// place of its end, from a sector on, and of all behind it. If it is there to its end, it
+// is damaged.
+func TestUnwrittenEndIsNoDamage(t *testing.T) {
+	for size := range 1200 {
+		empty := newBlock(jobsStream, 1, nil)
+		whole := empty.made(1, "jobs.k.job_1", strings.Repeat("x", size))
+		last := len(whole)
+		whole = append(whole, empty.made(2, "jobs.k.job_2", strings.Repeat("y", 1000))...)
+		end := len(whole)
+		whole = append(whole, empty.made(3, "jobs.k.job_3", "z")...)
+		for at := (last/sectorSize + 1) * sectorSize; at < end; at += sectorSize {
+			data := bytes.Clone(whole)
+			clear(data[at:])
+			torn := newBlock(jobsStream, 1, bytes.Clone(data))
+			found, seq := torn.mend(0, true)
+			require.Empty(t, found, "%d of %d", at, end)
+			require.EqualValues(t, 1, seq)
+			require.Equal(t, data, torn.data)
+		}
+		data := whole[:end]
+		data[end-recordSeal-1] ^= 1
+		found, _ := newBlock(jobsStream, 1, data).mend(0, true)
+		require.Len(t, found, 1)
+	}
+}
+
+// The end of a block may be torn as well if what came behind it, in a new block, is not there
+// either; but not before records that are.
+func TestUnwrittenEndBeforeANewBlock(t *testing.T) {
+	first := newBlock(jobsStream, 1, nil)
+	torn := append(first.made(1, "jobs.k.job_1", "x"), first.made(2, "jobs.k.job_2", strings.Repeat("y", 2*sectorSize))...)
+	clear(torn[sectorSize:])
+	next := newBlock(jobsStream, 2, nil).made(3, "jobs.k.job_3", "z")
+	for what, c := range map[string]struct {
+		next  []byte
+		found int
+	}{
+		"empty":     {nil, 0},
+		"unwritten": {make([]byte, len(next)), 0},
+		"written":   {next, 1},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := &mender{dir: t.TempDir(), log: zap.NewNop()}
+			require.NoError(t, os.MkdirAll(m.messages(jobsStream), 0o700))
+			require.NoError(t, os.WriteFile(m.file(jobsStream, 1), torn, 0o600))
+			require.NoError(t, os.WriteFile(m.file(jobsStream, 2), c.next, 0o600))
+			require.NoError(t, m.mendStream(jobsStream, []int{1, 2}))
+			require.Equal(t, c.found, m.found)
+		})
+	}
 }
 
 // made returns a record as the server writes it.

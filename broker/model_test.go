@@ -119,7 +119,7 @@ func (m *model) add(t *rapid.T, deadline time.Time) {
 func (m *model) claim(t *rapid.T) {
 	j := m.any(t)
 	waits := m.status(t, j) == job.StatusQueued && !j.late
-	task, err := m.now.claim(context.Background(), j.id)
+	task, err := m.now.claim(context.Background(), j.id, "")
 	require.Equal(t, waits, err == nil, "%v", err)
 	if err != nil {
 		return
@@ -183,7 +183,7 @@ func (m *model) cancel(t *rapid.T) {
 	case job.StatusRunning:
 		j.asked = true
 		require.Equal(t, job.StatusRunning, m.status(t, j))
-		require.ErrorIs(t, context.Cause(j.holder.ctx), ErrCanceled, "its worker is told")
+		require.ErrorIs(t, context.Cause(j.holder.ctx), job.ErrCanceled, "its worker is told")
 	}
 }
 
@@ -276,7 +276,7 @@ func (m *model) finish(t *rapid.T) {
 		}
 		j.holder = nil
 		require.NoError(t, m.now.Expire(context.Background(), j.id))
-		if task, err := m.now.claim(context.Background(), j.id); err == nil {
+		if task, err := m.now.claim(context.Background(), j.id, ""); err == nil {
 			require.NoError(t, task.succeed(context.Background()))
 		}
 		require.True(t, m.status(t, j).Over())
@@ -309,7 +309,7 @@ func TestCancelRaces(t *testing.T) {
 // cancelRace lets a cancel and the end of a job's work race and returns how it ended.
 func cancelRace(t *testing.T, b *Broker, n int) job.Status {
 	id := submitTo(t, b)
-	task, err := b.claim(t.Context(), id)
+	task, err := b.claim(t.Context(), id, "")
 	require.NoError(t, err)
 	defer task.end()
 	cancel := func() {

@@ -39,6 +39,8 @@ type live struct {
 	Lease         uint64          `json:"lease,omitempty"`
 	Node          string          `json:"node,omitempty"`
 	AtMostOnce    bool            `json:"at_most_once,omitempty"`
+	LeasedUntil   time.Time       `json:"leased_until,omitzero"`
+	Checkpoint    json.RawMessage `json:"checkpoint,omitempty"`
 	First         uint64          `json:"first"`            // position of the job's first message
 	Bytes         int64           `json:"bytes"`            // of its events
 	Damage        string          `json:"damage,omitempty"` // why it is not served
@@ -154,7 +156,7 @@ func (b *Broker) move(e *entry) error {
 func liveOf(e *entry) *live {
 	l := &live{
 		Request: e.job.Request, CancelRequest: e.job.CancelRequest, Failures: e.job.Failures, Lease: e.job.Lease, Node: e.job.Node, AtMostOnce: e.job.AtMostOnce,
-		First: e.first, Bytes: e.bytes,
+		LeasedUntil: e.job.LeasedUntil, Checkpoint: e.job.Checkpoint, First: e.first, Bytes: e.bytes,
 	}
 	if e.damaged != nil {
 		l.Damage = e.damaged.Error()
@@ -229,6 +231,7 @@ func (b *Broker) restore(e *entry, m *frame, position uint64) error {
 	e.job = a.Job
 	e.job.Request, e.job.CancelRequest, e.job.Failures = l.Request, l.CancelRequest, l.Failures
 	e.job.Lease, e.job.Node, e.job.AtMostOnce = l.Lease, l.Node, l.AtMostOnce
+	e.job.LeasedUntil, e.job.Checkpoint = l.LeasedUntil, l.Checkpoint
 	if l.Request != nil {
 		l.Request.Kind, l.Request.Owner = m.Kind, m.Owner
 	}

@@ -196,10 +196,7 @@ func (b *Broker) checkKeys(ctx context.Context, m marks) (lost bool, err error) 
 		return false, err
 	}
 	b.keysEnded, b.keysKept = last, m.KeysKept
-	noted := 0
-	for _, n := range m.KeysKept {
-		noted += n
-	}
+	noted := m.KeysKept.sum()
 	if last < m.KeysEnded || count < noted {
 		b.found("the store has lost idempotency keys", zap.Int("keys", max(1, noted-count)))
 	}

@@ -23,7 +23,7 @@ func onceAt(t *testing.T, n int, after bool) (finished bool) {
 	ids := map[job.ID]bool{}
 	if j, _, err := once1(t, b); err == nil {
 		ids[j.ID] = true
-		if task, err := b.claim(t.Context(), j.ID); err == nil {
+		if task, err := b.claim(t.Context(), j.ID, ""); err == nil {
 			_ = task.succeed(t.Context())
 			task.end()
 		}

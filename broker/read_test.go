@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -216,9 +215,12 @@ func TestReadWhileItGoes(t *testing.T) {
 			s := &looking{store: shared{m}}
 			b := node(t, s)
 			task := talk(t, b)
-			var once sync.Once
+			var gone atomic.Bool // what moves it reads it, too
 			s.spoil = func(found []stored) []stored {
-				once.Do(func() { goes(t, b, task); clear(found) })
+				if gone.CompareAndSwap(false, true) {
+					goes(t, b, task)
+					clear(found)
+				}
 				return found
 			}
 			events := allEvents(t, b, task.Job.ID)

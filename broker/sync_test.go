@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
@@ -81,6 +83,39 @@ func TestFailedSyncEndsTheProcess(t *testing.T) {
 	require.ErrorIs(t, <-ended, errNotSynced)
 	broken.Store(false)
 	require.ErrorIs(t, b.Ready(t.Context()), errNotSynced, "it stays so")
+}
+
+// setHook is a store that tells what is set.
+type setHook struct {
+	store
+	onSet func(key string, value []byte)
+}
+
+func (h setHook) set(ctx context.Context, key string, value []byte, create bool) error {
+	h.onSet(key, value)
+	return h.store.set(ctx, key, value, create)
+}
+
+// The marks are of what is on the disk: of an archive that power took the end of, else, it
+// would be said that it is lost, while its jobs are still in the log.
+func TestMarksAreOfWhatIsSynced(t *testing.T) {
+	s, err := openEmbedded(t.Context(), Options{Dir: t.TempDir(), MaxStore: 1 << 30, Log: zap.NewNop()})
+	require.NoError(t, err)
+	var durable, noted atomic.Uint64 // places of the archive
+	s.syncer = newSyncer(func() error {
+		info, err := s.done.Info(context.Background())
+		durable.Store(info.State.LastSeq)
+		return err
+	}, func(error) {})
+	b, _ := reopen(t, setHook{s, func(key string, value []byte) {
+		var m marks
+		if key == marksSetting && assert.NoError(t, json.Unmarshal(value, &m)) {
+			assert.LessOrEqual(t, m.Ended, durable.Load())
+			noted.Store(m.Ended)
+		}
+	}}, time.Hour)
+	require.NoError(t, claimFrom(t, b, submitTo(t, b)).succeed(t.Context()))
+	require.Eventually(t, func() bool { return noted.Load() == 1 }, timeToWait, tick)
 }
 
 // What was told at any moment is in what the last sync left on the disk: here a copy

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -26,8 +28,12 @@ type Task struct {
 	Input     []byte
 	InputType string
 
-	success *Success // what the handler leaves for the terminal record
-	err     error    // what it failed with
+	success *Success      // what the handler leaves for the terminal record
+	err     error         // what it failed with
+	resumed bool          // a process before this one began it
+	finish  uint64        // the lease, if the attempt ends as its pull worker says
+	ended   chan struct{} // closed when how it ends is stored, or cannot be
+	once    sync.Once     // closes it
 }
 
 // Success is what a handler leaves for the job's terminal record.
@@ -36,12 +42,9 @@ type Success struct {
 	Piece  []byte // last piece of the result, stored in the same message
 }
 
-// ErrCanceled is the cause of the end of a task's context when somebody asked the
-// job to stop.
-var ErrCanceled = errors.New("the job was canceled")
-
-// claim makes id a running job of this process, if it still waits.
-func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
+// claim makes id a running job, if it still waits, for the named worker; "" is this
+// process.
+func (b *Broker) claim(ctx context.Context, id job.ID, worker string) (*Task, error) {
 	e := b.live(id)
 	if e == nil {
 		return nil, job.ErrLeaseLost
@@ -50,7 +53,7 @@ func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Task{b: b, e: e, Input: input}
+	t := &Task{b: b, e: e, Input: input, ended: make(chan struct{})}
 	err = b.append(ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
 		if j.Status != job.StatusQueued || j.Request == nil {
 			return nil, false
@@ -65,16 +68,26 @@ func (b *Broker) claim(ctx context.Context, id job.ID) (*Task, error) {
 			t.timeoutAt = d
 		}
 		t.timeoutAt = t.timeoutAt.UTC().Truncate(time.Millisecond)
-		return []job.Record{{
-			Type: job.Running, Attempt: j.Attempt, Private: &job.Private{Node: b.node, AtMostOnce: b.kind(j.Kind).AtMostOnce},
-			Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: b.node, TimeoutAt: job.Time(t.timeoutAt)}),
-		}}, true
+		return []job.Record{t.running(j, worker)}, true
 	}})
 	if err != nil {
 		return nil, err
 	}
 	t.begin()
 	return t, nil
+}
+
+// running is the record that begins the attempt of a worker.
+func (t *Task) running(j *job.Job, worker string) job.Record {
+	k := t.b.kind(j.Kind)
+	p := &job.Private{Node: t.b.node, AtMostOnce: k.AtMostOnce}
+	if k.Lease > 0 {
+		p.LeasedUntil = t.timeoutAt
+	}
+	return job.Record{
+		Type: job.Running, Attempt: j.Attempt, Private: p,
+		Data: job.MustData(job.RunningData{Attempt: j.Attempt, Worker: cmp.Or(worker, t.b.node), TimeoutAt: job.Time(t.timeoutAt)}),
+	}
 }
 
 // input reads the job's input back: while jobs wait, nobody holds their inputs in
@@ -123,7 +136,7 @@ func (t *Task) follow(j *job.Job) {
 		t.cancel(job.ErrLeaseLost)
 		t.e.task = nil
 	case !j.CancelRequestedAt.IsZero():
-		t.cancel(ErrCanceled)
+		t.cancel(job.ErrCanceled)
 	}
 }
 
@@ -157,6 +170,7 @@ func (t *Task) succeed(ctx context.Context) error {
 	}
 	if p := s.Record.Private; p != nil && p.Result != nil {
 		p.Result.Pieces = t.pieces
+		p.Finish = t.finish
 	}
 	w := &write{propose: held(t.lease, s.Record)}
 	if len(s.Piece) > 0 {
@@ -178,11 +192,11 @@ func (t *Task) fail(ctx context.Context, err error) error {
 		_, holds := held(t.lease)(j)
 		switch {
 		case !j.CancelRequestedAt.IsZero():
-			return []job.Record{canceled(j)}, holds
+			return t.said(canceled(j)), holds
 		case p.Retryable && j.Attempt < j.MaxAttempts && inTime(j, time.Now().Add(wait)):
-			return retry(j, p, time.Now().Add(wait)), holds
+			return t.said(retry(j, p, time.Now().Add(wait))...), holds
 		}
-		return []job.Record{failed(j, p)}, holds
+		return t.said(failed(j, p)), holds
 	}})
 }
 
@@ -191,9 +205,9 @@ func (t *Task) back(ctx context.Context) error {
 	return t.b.append(ctx, t.e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
 		_, holds := held(t.lease)(j)
 		if !j.CancelRequestedAt.IsZero() {
-			return []job.Record{canceled(j)}, holds
+			return t.said(canceled(j)), holds
 		}
-		return []job.Record{queuedAgain(j, j.Attempt, job.ReasonDrain, time.Time{})}, holds
+		return t.said(queuedAgain(j, j.Attempt, job.ReasonDrain, time.Time{})), holds
 	}})
 }
 
@@ -210,6 +224,7 @@ func (t *Task) end() {
 	if len(t.pieces) > 0 && over && !stands {
 		t.removePieces()
 	}
+	t.once.Do(func() { close(t.ended) })
 }
 
 // canceled is the terminal record of a job that was asked to stop. It says who

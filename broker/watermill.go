@@ -152,6 +152,10 @@ func (s *Subscriber) serve(ctx context.Context, kind string, out chan<- *message
 	defer context.AfterFunc(s.taking, cancel)()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
+	if s.b.kind(kind).Lease > 0 {
+		s.serveLeases(taking, kind, out, &tasks)
+		return
+	}
 	for {
 		id, err := s.b.queue.Take(taking, kind)
 		if err != nil {
@@ -167,14 +171,25 @@ const claimPause = time.Second
 
 // run claims one job and sees it through.
 func (s *Subscriber) run(ctx context.Context, id job.ID, out chan<- *message.Message) {
-	t, err := s.b.claim(s.b.ctx, id) // not ctx: a claim that is on its way is not given up
+	if t, err := s.claim(id, ""); err == nil {
+		s.see(ctx, t, out)
+	}
+}
+
+// claim claims one job that was taken from the queue.
+func (s *Subscriber) claim(id job.ID, worker string) (*Task, error) {
+	t, err := s.b.claim(s.b.ctx, id, worker) // not of a context that ends: a claim that is on its way is not given up
 	if err != nil {
 		if !errors.Is(err, job.ErrLeaseLost) {
 			s.b.log.Error("job not claimed", zap.String("job", string(id)), zap.Error(err))
 		}
 		s.b.queue.Return(id, claimPause)
-		return
 	}
+	return t, err
+}
+
+// see sees an attempt through.
+func (s *Subscriber) see(ctx context.Context, t *Task, out chan<- *message.Message) {
 	defer t.end()
 	settle := s.handOut(ctx, t, out)
 	s.persist(t, settle)
@@ -205,7 +220,7 @@ func (s *Subscriber) handOut(ctx context.Context, t *Task, out chan<- *message.M
 		case <-late:
 			return t.abandoned(context.Cause(mctx))
 		case <-s.b.ctx.Done(): // nothing can be stored any more
-			return t.back
+			return t.interrupted(job.ErrDraining)
 		}
 	}
 }
@@ -235,6 +250,10 @@ func (t *Task) nacked(cause error) func(context.Context) error {
 	switch {
 	case cause != nil && !final(err):
 		return t.interrupted(cause)
+	case errors.Is(err, job.ErrLeaseLost):
+		return t.lose
+	case errors.Is(err, job.ErrDraining):
+		return t.back
 	case err == nil:
 		err = errors.New("the message was nacked")
 	}
@@ -251,8 +270,11 @@ func final(err error) bool {
 // interrupted returns how an attempt ends that was told to end.
 func (t *Task) interrupted(cause error) func(context.Context) error {
 	var p *job.Problem
-	if errors.Is(cause, ErrCanceled) || errors.As(cause, &p) && !errors.Is(cause, job.ErrDraining) {
+	if errors.Is(cause, job.ErrCanceled) || errors.As(cause, &p) && !errors.Is(cause, job.ErrDraining) {
 		return func(ctx context.Context) error { return t.fail(ctx, cause) } // fail knows of the cancel request
+	}
+	if t.leased() {
+		return t.leave
 	}
 	return t.back
 }

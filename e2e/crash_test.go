@@ -150,6 +150,8 @@ func (c *crash) crash() {
 	until := c.seen.Load() + c.rand.Int64N(most)
 	eventually(c.t, "the work goes on", func() bool { return c.seen.Load() >= until })
 	c.server.kill()
+	out, err := c.server.offline("verify")
+	require.NoError(c.t, err, "a kill damages nothing: %s", out)
 	c.server.boot()
 }
 

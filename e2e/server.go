@@ -100,6 +100,14 @@ func (s *server) signal(sig syscall.Signal) int {
 	return s.cmd.ProcessState.ExitCode()
 }
 
+// offline runs a command on the store of a server that is not there.
+func (s *server) offline(command string, args ...string) (out []byte, err error) {
+	return exec.Command(binary, append([]string{command, "--data", s.data()}, args...)...).CombinedOutput()
+}
+
+// data is the directory of its store.
+func (s *server) data() string { return s.program[len(s.program)-1] }
+
 // kill ends the process as a crash does.
 func (s *server) kill() { s.signal(syscall.SIGKILL) }
 

@@ -39,8 +39,11 @@ func TestTokens(t *testing.T) {
 		"GET /v1/jobs/:id/events":   {own: 200, foreign: 404},
 		"GET /v1/jobs/:id/result":   {own: 200, foreign: 404},
 		"POST /v1/jobs/:id/cancel":  {own: 403, foreign: 403},
+		"POST /v1/leases":           {own: 403, foreign: 403},
 		"GET /v1/kinds":             {own: 403, foreign: 403},
 		"GET /v1/kinds/:kind":       {own: 403, foreign: 403},
+
+		"POST /v1/leases/:lease/events": {own: 403, foreign: 403},
 	}
 	serve(t, func(t *testing.T, s *service) {
 		id, other := s.submit(), s.submit()

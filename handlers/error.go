@@ -23,6 +23,7 @@ var statuses = map[string]int{
 	"not-found":             http.StatusNotFound,
 	"method-not-allowed":    http.StatusMethodNotAllowed,
 	"in-progress":           http.StatusConflict,
+	"lease-lost":            http.StatusConflict,
 	"job-failed":            http.StatusConflict,
 	"job-canceled":          http.StatusConflict,
 	"precondition-failed":   http.StatusPreconditionFailed,

@@ -60,19 +60,32 @@ type Hub interface {
 	Open(ctx context.Context, id job.ID, after job.Cursor) (tape.Reader, error) // job.ErrCursor, job.ErrNotFound
 }
 
-// Tokens signs and checks read tokens.
+// Desk is where pull workers take work and say what becomes of it.
+type Desk interface {
+	// Lease waits for work of the kinds, and returns as much as there is then, but no
+	// more than most attempts.
+	Lease(ctx context.Context, wait time.Duration, worker string, most int, kinds ...string) ([]job.Lease, error)
+	// Report stores what the worker of an attempt says, all or nothing of it:
+	// invalid-input, or job.ErrLeaseLost.
+	Report(ctx context.Context, id job.ID, lease uint64, said []job.Said) (job.Standing, error)
+}
+
+// Tokens signs and checks read tokens and leases.
 type Tokens interface {
 	Mint(id job.ID, owner string, expires time.Time) string
 	Verify(token string) (access.Claims, error)
+	MintLease(l access.Lease) string
+	VerifyLease(token string) (access.Lease, error) // job.ErrLeaseLost: it has expired
 }
 
 // API holds what the routes share. All of it is required but Admin, Hosts and
-// Origins.
+// Origins, and Desk if there are no pull kinds.
 type API struct {
 	Store  Log
 	Jobs   Jobs
 	Queue  Queue
 	Hub    Hub
+	Desk   Desk
 	Tokens Tokens
 	Kinds  map[string]job.Kind
 	Admin  func(key string) bool // knows who may do everything; nil: anybody may
@@ -128,6 +141,8 @@ func (a *API) Routes(r gin.IRouter) {
 	get(v1, "/jobs/:id/events", a.handle(a.events))                       // events.go
 	get(v1, "/jobs/:id/result", a.handle(a.result))                       // result.go
 	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))                       // cancel.go
+	v1.POST("/leases", a.handle(a.lease))                                 // lease.go
+	v1.POST("/leases/:lease/events", a.handle(a.report))                  // report.go
 	get(v1, "/kinds", a.handle(a.listKinds))                              // kinds.go
 	get(v1, "/kinds/:kind", a.handle(a.describeKind))                     // kinds.go
 }

@@ -61,6 +61,34 @@ func FuzzMembers(f *testing.F) {
 	})
 }
 
+// FuzzSaid does with a report what FuzzSubmission does with a submit.
+func FuzzSaid(f *testing.F) {
+	for _, s := range []string{
+		`[]`, `[{"type":"job.progress","data":{"progress":1}},{"type":"own"}]`, `[{"type":"a","data":null}]`,
+		`[{"data":1}]`, `[{"TYPE":"a"}]`, `[{"type":"a","type":"b"}]`, `[1]`, `{}`, `[{"t\u0079pe":"a"}]`, `[[`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		said, err := parseSaid(doc)
+		if err != nil {
+			var p *job.Problem
+			require.True(t, errors.As(err, &p), "%v", err)
+			return
+		}
+		var want []struct {
+			Type job.Type
+			Data json.RawMessage
+		}
+		require.NoError(t, json.Unmarshal(doc, &want))
+		require.Len(t, said, len(want))
+		for i := range want {
+			require.Equal(t, want[i].Type, said[i].Type)
+			require.Equal(t, string(want[i].Data), string(said[i].Data))
+		}
+	})
+}
+
 // FuzzSubmission compares what is accepted with what the standard library makes of
 // it: one meaning, and the input as it was sent.
 func FuzzSubmission(f *testing.F) {

@@ -45,6 +45,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		{"a finished job is read from the archive", testArchive},
 		{"a large job is archived in parts", testLargeJob},
 		{"a full queue refuses before it stores", testQueueFull},
+		{"a pull worker's job is claimed when somebody asks", testLease},
 		{"a closing broker takes no jobs and hands back what runs", testHandBack},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, fresh(t)) })
@@ -52,6 +53,11 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 	t.Run("what was stored is there after a restart", func(t *testing.T) {
 		if s := fresh(t); s.Durable {
 			testRestart(t, s)
+		}
+	})
+	t.Run("a pull worker's attempt goes on after a restart", func(t *testing.T) {
+		if s := fresh(t); s.Durable {
+			testLeaseRestart(t, s)
 		}
 	})
 }

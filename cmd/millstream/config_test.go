@@ -67,6 +67,9 @@ kinds:
             dir: /tmp
             grace: 3s
             memory: 1GiB
+    resize:
+        pull: {}
+        lease: 10s
 `
 
 // loadFrom loads a configuration from a file with this text, if there is any,
@@ -115,8 +118,8 @@ func TestConfig_full(t *testing.T) {
 
 	kinds, err := s.kinds()
 	require.NoError(t, err)
-	require.Len(t, kinds, 2)
-	kinds[1].Grace = 0 // the library's own
+	require.Len(t, kinds, 3)
+	kinds[1].Grace, kinds[2].Grace = 0, 0 // the library's own
 	require.Equal(t, []job.Kind{
 		{
 			Name: "report", Worker: "http", Description: "Makes a report.", Timeout: 10 * time.Minute, MaxAttempts: 5, Concurrency: 2, QueueLimit: 9,
@@ -125,10 +128,14 @@ func TestConfig_full(t *testing.T) {
 			Result: []byte(`{"type":"string"}`),
 		},
 		{
+			Name: "resize", Worker: "pull", Timeout: job.DefaultTimeout, MaxAttempts: job.DefaultMaxAttempts, Concurrency: job.DefaultConcurrency,
+			QueueLimit: job.DefaultQueueLimit, Retention: job.DefaultRetention, Backoff: job.DefaultBackoff, MaxInput: 2 << 20, Lease: 10 * time.Second,
+		},
+		{
 			Name: "wordcount", Worker: "exec", Timeout: job.DefaultTimeout, MaxAttempts: job.DefaultMaxAttempts, Concurrency: job.DefaultConcurrency,
 			QueueLimit: job.DefaultQueueLimit, Retention: job.DefaultRetention, Backoff: job.DefaultBackoff, MaxInput: 2 << 20,
 		},
-	}, []job.Kind{kinds[0].Kind, kinds[1].Kind})
+	}, []job.Kind{kinds[0].Kind, kinds[1].Kind, kinds[2].Kind})
 
 	report, words := s.Kinds["report"], s.Kinds["wordcount"]
 	require.Equal(t, worker.HTTP{
@@ -149,13 +156,19 @@ func TestConfig_fullIsFull(t *testing.T) {
 	http, exec := httpDefaults(), execDefaults()
 	report, words := kindDefaults(), kindDefaults()
 	report.HTTP, words.Exec = &http, &exec
-	plain.Kinds = map[string]kindSettings{"report": report, "wordcount": words}
+	resize := kindDefaults()
+	resize.Pull, resize.Lease = new(pullSettings), duration(job.DefaultLease)
+	plain.Kinds = map[string]kindSettings{"report": report, "wordcount": words, "resize": resize}
 
 	got, _ := maps.Flatten(treeOf(s), nil, "/")
 	unset, _ := maps.Flatten(treeOf(plain), nil, "/")
 	delete(unset, "key")
 	for key := range unset {
-		if key != "nats" && !strings.HasPrefix(key, "kinds/wordcount/") || strings.HasPrefix(key, "kinds/wordcount/exec/") {
+		of, plainly := strings.CutPrefix(key, "kinds/wordcount/")
+		if !plainly {
+			of, plainly = strings.CutPrefix(key, "kinds/resize/")
+		}
+		if key != "nats" && !plainly || strings.HasPrefix(of, "exec/") || of == "lease" {
 			value, isLeaf := got[key]
 			require.False(t, isLeaf && reflect.DeepEqual(value, unset[key]), key)
 		}
@@ -276,9 +289,13 @@ func TestConfig_refuses(t *testing.T) {
 		"log: {level: loud}":                                        `log.level: "loud" is none of`,
 		"log: {format: xml}":                                        `log.format: "xml" is none of`,
 		"kinds: {a.b: {exec: {command: x}}}":                        "kinds.a.b: cannot name a kind",
-		"kinds: {a: }":                                              "kinds.a: needs one of exec and http",
-		"kinds: {a: {}}":                                            "kinds.a: needs one of exec and http",
+		"kinds: {a: }":                                              "kinds.a: needs one of exec, http and pull",
+		"kinds: {a: {}}":                                            "kinds.a: needs one of exec, http and pull",
 		"kinds: {a: {exec: {command: x}, http: {url: http://x}}}":   "kinds.a: needs one of",
+		"kinds: {a: {pull: {}, http: {url: http://x}}}":             "kinds.a: needs one of",
+		"kinds: {a: {pull: {}, lease: 900ms}}":                      "kinds.a.lease: must be at least 1s",
+		"kinds: {a: {pull: {url: http://x}}}":                       "kinds.a.pull.url: there is no such key",
+		"kinds: {a: {exec: {command: x}, lease: 30s}}":              "kinds.a.lease: is for kinds with pull",
 		"kinds: {a: {exec: {}}}":                                    "kinds.a.exec.command: names no program",
 		"kinds: {a: {exec: {command: [sleep, 5]}}}":                 "kinds.a.exec.command.1: 5 is not a text",
 		"kinds: {a: {exec: {command: 'a | b'}}}":                    "kinds.a.exec.command: '|' is for a shell",

@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/maps"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // decode fills s, which holds the defaults, with what was configured. Every key
@@ -80,7 +82,7 @@ var converters = map[reflect.Type]func(any) (any, error){
 	reflect.TypeFor[float64]():      fromText(parseFloat),
 	reflect.TypeFor[command]():      fromText(splitWords),
 	reflect.TypeFor[[]string]():     fromText(parseList),
-	reflect.TypeFor[kindSettings](): over(kindDefaults),
+	reflect.TypeFor[kindSettings](): overKind,
 	reflect.TypeFor[execSettings](): over(execDefaults),
 	reflect.TypeFor[httpSettings](): over(httpDefaults),
 }
@@ -115,6 +117,19 @@ func over[T any](defaults func() T) func(any) (any, error) {
 		maps.Merge(set, merged)
 		return merged, nil
 	}
+}
+
+// overKind does so for a kind, which has a lease only if it is pulled.
+func overKind(v any) (any, error) {
+	set, ok := v.(map[string]any)
+	if _, pulled := set["pull"]; !ok || !pulled {
+		return over(kindDefaults)(v)
+	}
+	return over(func() kindSettings {
+		d := kindDefaults()
+		d.Lease = duration(job.DefaultLease)
+		return d
+	})(v)
 }
 
 func parseInt(s string) (int, error) {

@@ -20,16 +20,19 @@ const (
 	exitCanceled    = 3
 	exitServer      = 4
 	exitNotOver     = 5
+	exitDamaged     = 6
 	exitInterrupted = 130 // what a shell shows for SIGINT
 )
 
 const exitHelp = `Exit codes:
   0    done; of a job that was watched: it succeeded
-  1    the job failed; or the output could not be written, or the server stopped with an error, or is not healthy
+  1    the job failed; or the output could not be written, or the server stopped with an error, or is not healthy,
+       or a store could not be read or written, as when a server has it open
   2    wrong usage or configuration
   3    the job was canceled
   4    the server cannot be reached, or it refused
   5    the job was not over when --wait was
+  6    the store is damaged
   130  interrupted; the job goes on
 Of several jobs the first of 4, 1, 3 that holds for any of them counts.`
 

@@ -146,6 +146,9 @@ func changed(flags *pflag.FlagSet, k *koanf.Koanf) *posflag.Posflag {
 // loadKinds adds the kinds of the command line to those of the file; one of the
 // same name takes the other's place as a whole.
 func loadKinds(k *koanf.Koanf, flags *pflag.FlagSet) error {
+	if flags.Lookup(kindFlag) == nil {
+		return nil // a command that runs none
+	}
 	given, err := flags.GetStringArray(kindFlag)
 	if err != nil {
 		return err

@@ -56,6 +56,8 @@ type logSettings struct {
 type kindSettings struct {
 	Exec        *execSettings   `yaml:"exec,omitempty"`
 	HTTP        *httpSettings   `yaml:"http,omitempty"`
+	Pull        *pullSettings   `yaml:"pull,omitempty"`
+	Lease       duration        `yaml:"lease,omitempty"` // of pull
 	Description string          `yaml:"description"`
 	Timeout     duration        `yaml:"timeout"`
 	MaxAttempts int             `yaml:"max_attempts"`
@@ -91,6 +93,9 @@ type httpSettings struct {
 	Headers    map[string]string `yaml:"headers"`
 	Idempotent bool              `yaml:"idempotent"`
 }
+
+// pullSettings are none: who takes the work brings all else.
+type pullSettings struct{}
 
 // defaults returns what holds for keys that nobody has set.
 func defaults() settings {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/net/http/httpguts"
@@ -133,9 +134,15 @@ func (k *kindSettings) check(f *faults, name string) {
 	if !job.ValidKind(name) {
 		f.add(key, "cannot name a kind: %s", kindNames)
 	}
-	if (k.Exec == nil) == (k.HTTP == nil) {
-		f.add(key, "needs one of exec and http")
+	if count(k.Exec != nil, k.HTTP != nil, k.Pull != nil) != 1 {
+		f.add(key, "needs one of exec, http and pull")
 		return // a kind that says nothing has no defaults either
+	}
+	switch {
+	case k.Pull == nil && k.Lease != 0:
+		f.add(key+".lease", "is for kinds with pull")
+	case k.Pull != nil && k.Lease < minLease:
+		f.add(key+".lease", "must be at least %s", time.Duration(minLease))
 	}
 	positive(f, key+".timeout", k.Timeout)
 	positive(f, key+".max_attempts", k.MaxAttempts)
@@ -152,6 +159,19 @@ func (k *kindSettings) check(f *faults, name string) {
 	if k.HTTP != nil {
 		k.HTTP.check(f, key+".http")
 	}
+}
+
+// minLease is the shortest lease: a worker sends three heartbeats in it, and the net is
+// late by a good part of a second at times.
+const minLease = duration(time.Second)
+
+func count(conditions ...bool) (n int) {
+	for _, holds := range conditions {
+		if holds {
+			n++
+		}
+	}
+	return n
 }
 
 func (e *execSettings) check(f *faults, key string) {

@@ -85,8 +85,11 @@ func (s *settings) kinds() ([]millstream.Kind, error) {
 }
 
 func (k *kindSettings) worker(name string) millstream.Kind {
-	if k.HTTP != nil {
+	switch {
+	case k.HTTP != nil:
 		return millstream.HTTP(name, k.HTTP.worker())
+	case k.Pull != nil:
+		return millstream.Pull(name, time.Duration(k.Lease))
 	}
 	return millstream.Exec(name, k.Exec.worker())
 }

@@ -1,5 +1,5 @@
-// Package access signs and checks read tokens: what the answer to a submit
-// carries, so that a browser may follow that one job and nothing else.
+// Package access signs and checks tokens: what the answer to a submit carries, so that
+// a browser may follow that one job and nothing else, and the leases of pull workers.
 package access
 
 import (
@@ -86,15 +86,19 @@ func (s *Signer) Mint(id job.ID, owner string, expires time.Time) string {
 	if err != nil {
 		panic(err) // strings and a number always encode
 	}
-	return s.sign(body)
+	return s.sign(readHeader, body)
 }
 
-// header is that of every token, as it stands in one.
-var header = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"`+kind+`"}`)) + "."
+// readHeader is that of every read token, as it stands in one.
+var readHeader = headerOf(kind)
 
-// sign returns the token with the body. Each answer to a submit has one, and the
+func headerOf(typ string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"`+typ+`"}`)) + "."
+}
+
+// sign returns the token with the header and the body. Each answer to a submit has one, and the
 // library would make the header and take in the key for each anew.
-func (s *Signer) sign(body []byte) string {
+func (s *Signer) sign(header string, body []byte) string {
 	enc := base64.RawURLEncoding
 	b := make([]byte, 0, len(header)+enc.EncodedLen(len(body))+1+enc.EncodedLen(sha256.Size))
 	b = enc.AppendEncode(append(b, header...), body)

@@ -230,10 +230,10 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// passing reports whether a request that failed with err may succeed later. The
+// Passing reports whether a request that failed with err may succeed later. The
 // server's own word counts; silence counts only once there was an answer, so
 // that a mistyped address is told at once.
-func (c *Client) passing(err error) bool {
+func (c *Client) Passing(err error) bool {
 	var p *job.Problem
 	if !errors.As(err, &p) {
 		return c.answered.Load()

@@ -78,7 +78,7 @@ func (w *watch) run(ctx context.Context, yield func(Event, error) bool) error {
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, errForeign), errors.Is(err, errHole), !w.passing(err):
+		case errors.Is(err, errForeign), errors.Is(err, errHole), !w.Passing(err):
 			return err
 		}
 		wait, ok := w.pace.next(err)

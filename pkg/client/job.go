@@ -147,7 +147,7 @@ func (c *Client) again(req *http.Request, err error) (*Job, error) {
 			return j, nil
 		}
 		var p *job.Problem
-		if ctx.Err() != nil || errors.As(err, &p) && !c.passing(err) && p.Name() != "in-progress" {
+		if ctx.Err() != nil || errors.As(err, &p) && !c.Passing(err) && p.Name() != "in-progress" {
 			return nil, err
 		}
 	}

@@ -109,7 +109,7 @@ func (d *download) again(err error) error {
 	if d.ctx.Err() != nil {
 		return context.Cause(d.ctx)
 	}
-	if errors.Is(err, errChanged) || !d.resumable() || !d.passing(err) {
+	if errors.Is(err, errChanged) || !d.resumable() || !d.Passing(err) {
 		return err
 	}
 	wait, ok := d.pace.next(err)

@@ -24,6 +24,10 @@ const (
 	Canceled        Type = "job.canceled"         // over, because somebody asked
 )
 
+// Checkpoint is the type of a pull worker's event whose data the next attempt is given.
+// Any other worker may use the name for what it likes.
+const Checkpoint Type = "checkpoint"
+
 // The types that go to one reader only and are never stored.
 const (
 	StreamReset  Type = "stream.reset"  // start over from the snapshot

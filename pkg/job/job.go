@@ -53,6 +53,7 @@ type Job struct {
 	Progress json.RawMessage `json:"progress,omitempty"` // data of the attempt's last job.progress
 	Output   json.RawMessage `json:"output,omitempty"`   // data of the terminal event: {"result":…}, {"error":…} or {"reason":…}
 	Result   *Result         `json:"result,omitempty"`   // of one that succeeded
+	Finish   uint64          `json:"finish,omitempty"`   // lease of the last attempt that ended as its pull worker said
 
 	Failures      []*Problem      `json:"-"`      // of earlier attempts, the last few; nil once it is over
 	Request       *Request        `json:"-"`      // nil once it is over: nobody needs it then
@@ -60,6 +61,8 @@ type Job struct {
 	Lease         uint64          `json:"-"`      // seq of the job.running that holds it; 0: nobody does
 	Node          string          `json:"-"`      // process that holds it
 	AtMostOnce    bool            `json:"-"`      // its attempt must not be followed by another if its process dies
+	LeasedUntil   time.Time       `json:"-"`      // when an attempt of a pull worker times out, which outlives our process; zero for any other
+	Checkpoint    json.RawMessage `json:"-"`      // data of the last checkpoint, for the next attempt; nil once it is over
 	Cursor        Cursor          `json:"cursor"` // of the last record
 }
 
@@ -83,6 +86,9 @@ func (j *Job) Fold(r *Record, at Place) error {
 	if fold := folds[r.Type]; fold != nil {
 		fold(j, r)
 	}
+	if r.Private != nil && r.Private.Finish > 0 {
+		j.Finish = r.Private.Finish
+	}
 	j.Status = to
 	j.Cursor = Cursor{Seq: r.Seq, Place: at}
 	return nil
@@ -93,6 +99,7 @@ var folds = map[Type]func(*Job, *Record){
 	Queued:          (*Job).foldQueued,
 	Running:         (*Job).foldRunning,
 	Progress:        func(j *Job, r *Record) { j.Progress = r.Data },
+	Checkpoint:      (*Job).foldCheckpoint,
 	CancelRequested: (*Job).foldCancelRequested,
 	AttemptFailed:   (*Job).foldAttemptFailed,
 	Succeeded:       (*Job).foldEnd,
@@ -155,10 +162,18 @@ func (j *Job) accept(r *Record) {
 func (j *Job) foldRunning(r *Record) {
 	j.Attempt, j.Lease, j.Progress, j.RunAt = r.Attempt, r.Seq, nil, time.Time{}
 	if r.Private != nil {
-		j.Node, j.AtMostOnce = r.Private.Node, r.Private.AtMostOnce
+		j.Node, j.AtMostOnce, j.LeasedUntil = r.Private.Node, r.Private.AtMostOnce, r.Private.LeasedUntil
 	}
 	if j.StartedAt.IsZero() {
 		j.StartedAt = r.Time
+	}
+}
+
+// foldCheckpoint keeps what the next attempt begins with. Of other workers an event
+// of this name is theirs.
+func (j *Job) foldCheckpoint(r *Record) {
+	if !j.LeasedUntil.IsZero() {
+		j.Checkpoint = r.Data
 	}
 }
 
@@ -188,11 +203,17 @@ func (j *Job) foldEnd(r *Record) {
 		retention = j.Request.Retention
 	}
 	j.ExpiresAt = r.Time.Add(retention)
-	j.Request, j.CancelRequest, j.Failures = nil, nil, nil
+	j.Request, j.CancelRequest, j.Checkpoint, j.Failures = nil, nil, nil, nil
 	j.release()
 }
 
-func (j *Job) release() { j.Lease, j.Node, j.AtMostOnce = 0, "", false }
+func (j *Job) release() {
+	j.Lease, j.Node, j.AtMostOnce, j.LeasedUntil = 0, "", false, time.Time{}
+}
+
+// EndedBy reports whether the worker that had the lease has ended its attempt itself.
+// Of all attempts but the last that was ended so it is forgotten.
+func (j *Job) EndedBy(lease uint64) bool { return lease > 0 && j.Finish == lease }
 
 // Expired reports whether the job is kept no longer.
 func (j *Job) Expired(now time.Time) bool {

@@ -69,6 +69,10 @@ func ProblemOf(err error, attempt int) *Problem {
 // JSON returns the problem as the data of an event.
 func (p *Problem) JSON() json.RawMessage { return MustData(p) }
 
+// ErrCanceled is the cause of the end of an attempt's context when somebody asked the
+// job to stop.
+var ErrCanceled = errors.New("the job was canceled")
+
 // The problems that code asks for by errors.Is.
 var (
 	ErrNotFound  = Problemf("not-found", "")

@@ -28,6 +28,9 @@ type Private struct {
 	Result  *Result  `json:"result,omitempty"`  // on job.succeeded: where the result's bytes are
 
 	AtMostOnce bool `json:"at_most_once,omitempty"` // on job.running: if the process dies, the work must not be done again
+
+	LeasedUntil time.Time `json:"leased_until,omitzero"` // on job.running of a pull worker: when the attempt times out
+	Finish      uint64    `json:"finish,omitempty"`      // on the end of an attempt: the lease whose pull worker said so
 }
 
 // PieceSize is how the bytes of a large result are cut: all pieces but the last have

@@ -56,7 +56,7 @@ func (p Priority) String() string {
 // Kind is one sort of work and its rules.
 type Kind struct {
 	Name        string
-	Worker      string        // what runs it: func, exec, http
+	Worker      string        // what runs it: func, exec, http, pull
 	Description string        // a sentence for people
 	Timeout     time.Duration // of an attempt
 	MaxAttempts int
@@ -69,6 +69,7 @@ type Kind struct {
 	MaxInput    int64         // bytes
 	Grace       time.Duration // for an attempt that was told to end, before the job is taken from it
 	AtMostOnce  bool          // an attempt whose process died is not repeated: the work may have been done
+	Lease       time.Duration // of a pull worker: how long it may say nothing; 0: the attempts run in our process
 }
 
 // AnyKind is the name under which the rules stand of kinds that have none of their
@@ -99,6 +100,7 @@ const (
 	DefaultQueueLimit  = 10_000           // minutes of work for most kinds; more is a wait nobody wants
 	DefaultRetention   = 24 * time.Hour   // a client that slept over night still finds its result
 	DefaultGrace       = 15 * time.Second // more than a command has between SIGTERM and SIGKILL
+	DefaultLease       = 30 * time.Second // three heartbeats of 10 s: one may be lost, and one late
 	DefaultMaxInput    = 1 << 20          // fits a NATS message with its default limit
 )
 

@@ -111,7 +111,7 @@ func (c Config) validate(kinds []Kind) error {
 			errs = append(errs, fmt.Errorf("kind %q: a name is 1 to 64 letters, digits, '-' and '_'", k.Name))
 		case seen[k.Name]:
 			errs = append(errs, fmt.Errorf("kind %s: there are two of it", k.Name))
-		case k.Run == nil:
+		case k.Run == nil && k.Lease == 0:
 			errs = append(errs, fmt.Errorf("kind %s: nothing runs it", k.Name))
 		}
 		seen[k.Name] = true

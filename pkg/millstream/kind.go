@@ -1,6 +1,7 @@
 package millstream
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // an attempt at it.
 type Kind struct {
 	job.Kind
-	Run worker.Func
+	Run worker.Func // nil: other programs pull the work
 }
 
 // Task is one attempt, as a Go function sees it.
@@ -48,10 +49,26 @@ func HTTP(name string, h worker.HTTP) Kind {
 	return Kind{Kind: job.Kind{Name: name, Worker: "http", AtMostOnce: !h.Idempotent}, Run: h.Func()}
 }
 
-// maxGrace returns the longest grace of all kinds.
+// Pull returns a kind whose work other programs take, over HTTP, and do. A worker that
+// says nothing for as long as a lease lives has lost it; 0 is job.DefaultLease.
+func Pull(name string, lease time.Duration) Kind {
+	lease = cmp.Or(lease, job.DefaultLease)
+	k := Kind{Kind: job.Kind{Name: name, Worker: "pull", Lease: lease}}
+	k.Grace = lease/heartbeats + job.DefaultGrace // it learns of a cancel with its next heartbeat
+	return k
+}
+
+// heartbeats is how many a worker sends while its lease lives: one may be lost, and one
+// late.
+const heartbeats = 3
+
+// maxGrace returns the longest grace of all kinds. Work that is done elsewhere goes on
+// when we stop: it needs none.
 func maxGrace(kinds []Kind) (grace time.Duration) {
 	for _, k := range rulesOf(kinds) {
-		grace = max(grace, k.Grace)
+		if k.Lease == 0 {
+			grace = max(grace, k.Grace)
+		}
 	}
 	return grace
 }

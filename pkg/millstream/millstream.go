@@ -51,6 +51,7 @@ type parts struct {
 	hub     *hub.Hub
 	index   *index.Index
 	janitor *janitor.Janitor
+	desk    *worker.Desk
 	server  *http.Server
 	ln      net.Listener
 
@@ -75,7 +76,7 @@ func (s *Server) Run(ctx context.Context) error {
 	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWork()
 	finish := max(0, s.config.Drain-maxGrace(s.kinds))
-	g.Go(func() error { defer close(p.worked); return p.broker.Work(work, finish, s.attempt()) })
+	g.Go(func() error { defer close(p.worked); return p.broker.Work(work, finish, s.attempt(p.desk)) })
 	g.Go(func() error { p.index.Sweep(ctx); return nil })
 	g.Go(func() error { p.janitor.Run(ctx); return nil })
 	g.Go(func() error { return served(p.server.Serve(p.ln)) })
@@ -166,6 +167,7 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 		return nil, err
 	}
 	log.Broker = p.broker
+	p.desk = worker.NewDesk(p.broker.Lease, p.broker.Job)
 	if err := s.face(ctx, p); err != nil {
 		return nil, errors.Join(err, p.broker.Close())
 	}
@@ -201,7 +203,7 @@ func (s *Server) face(ctx context.Context, p *parts) error {
 	}
 	gin.SetMode(gin.ReleaseMode)
 	api := &handlers.API{
-		Admin: admin, Store: p.broker, Jobs: p.index, Queue: p.queue, Hub: p.hub, Tokens: access.NewSigner(key),
+		Admin: admin, Store: p.broker, Jobs: p.index, Queue: p.queue, Hub: p.hub, Desk: p.desk, Tokens: access.NewSigner(key),
 		Kinds: byName(s.kinds), Log: s.config.Log,
 		Heartbeat: s.config.Heartbeat, Body: s.config.Limits.Body, Streams: s.config.Limits.Streams,
 		Hosts: s.config.Hosts, Origins: s.config.Origins,
@@ -218,16 +220,22 @@ func (s *Server) face(ctx context.Context, p *parts) error {
 }
 
 // attempt returns what runs one attempt at a job of any kind.
-func (s *Server) attempt() broker.Handler {
+func (s *Server) attempt(desk *worker.Desk) broker.Handler {
 	funcs := map[string]worker.Func{}
 	for _, k := range s.kinds {
-		funcs[k.Name] = k.Run
+		if funcs[k.Name] = k.Run; k.Lease > 0 {
+			funcs[k.Name] = desk.Func(k.Lease, k.Grace)
+		}
 	}
 	opt := worker.Options{Log: s.config.Log, Limits: worker.Limits{
 		Events: s.config.Limits.EventsPerJob, Bytes: s.config.Limits.BytesPerJob, ProgressRate: s.config.Limits.ProgressRate,
 	}}
 	return func(ctx context.Context, t *broker.Task) error {
-		out, err := worker.Run(ctx, funcs[t.Job.Kind], worker.Attempt{Job: t.Job, Input: t.Input, InputType: t.InputType, Sink: t}, opt)
+		a := worker.Attempt{Job: t.Job, Input: t.Input, InputType: t.InputType, Sink: t}
+		if !t.Job.LeasedUntil.IsZero() {
+			a.Hold = t
+		}
+		out, err := worker.Run(ctx, funcs[t.Job.Kind], a, opt)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,8 @@ package queue
 
 import (
 	"context"
+	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -173,33 +175,69 @@ func (l *line) look() {
 
 func (l *line) takable() bool { return l.ready.len() > 0 && l.running+l.claimed < l.limit }
 
-// Take waits for a job of kind that may run, within the kind's limit, and sets it
-// aside: its job.running, or Return, settles the claim.
-func (q *Queue) Take(ctx context.Context, kind string) (job.ID, error) {
-	q.mu.Lock()
-	l := q.line(kind)
-	q.mu.Unlock()
+// Take waits for a job of one of the kinds that may run, within its kind's limit, and
+// sets it aside: its job.running, or Return, settles the claim.
+func (q *Queue) Take(ctx context.Context, kinds ...string) (job.ID, error) {
+	lines := q.linesOf(kinds)
+	defer q.lookAt(lines) // a token that woke us may have been meant for others
+	wait := waits(ctx, lines)
 	for {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		if id, ok := q.tryTake(l); ok {
+		if id, ok := q.tryTake(lines); ok {
 			return id, nil
 		}
-		select {
-		case <-l.wake:
-		case <-ctx.Done():
-			q.mu.Lock()
-			l.look() // the token may have been meant for us
-			q.mu.Unlock()
-			return "", context.Cause(ctx)
-		}
+		reflect.Select(wait)
 	}
 }
 
-func (q *Queue) tryTake(l *line) (job.ID, bool) {
+// TryTake is Take for who does not wait; ok is false if there is nothing to take.
+func (q *Queue) TryTake(kinds ...string) (id job.ID, ok bool) {
+	return q.tryTake(q.linesOf(kinds))
+}
+
+func (q *Queue) linesOf(kinds []string) []*line {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	lines := make([]*line, len(kinds))
+	for i, kind := range kinds {
+		lines[i] = q.line(kind)
+	}
+	return lines
+}
+
+// waits is what wakes a taker: something to take in one of the lines, or the end of ctx.
+func waits(ctx context.Context, lines []*line) []reflect.SelectCase {
+	cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())}}
+	for _, l := range lines {
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(l.wake)})
+	}
+	return cases
+}
+
+func (q *Queue) lookAt(lines []*line) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range lines {
+		l.look()
+	}
+}
+
+// tryTake takes from any of the lines: none of them is to wait until another is empty.
+func (q *Queue) tryTake(lines []*line) (job.ID, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	from := rand.IntN(len(lines))
+	for i := range lines {
+		if id, ok := lines[(from+i)%len(lines)].take(); ok {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+func (l *line) take() (job.ID, bool) {
 	if !l.takable() {
 		return "", false
 	}

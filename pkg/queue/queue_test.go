@@ -43,7 +43,7 @@ func runAt(at time.Time) func(*job.Job)      { return func(j *job.Job) { j.RunAt
 
 // take takes a job that may run at once, "" if there is none.
 func (l *log) take() string {
-	id, _ := l.q.tryTake(l.q.line("k"))
+	id, _ := l.q.TryTake("k")
 	return string(id)
 }
 
@@ -132,6 +132,31 @@ func TestTakeWaits(t *testing.T) {
 		l.put("a", job.StatusFailed)
 		synctest.Wait()
 		require.Len(t, got, 3)
+		cancel()
+	})
+}
+
+// Of many takers of many kinds none sleeps while there is something that it could take:
+// a wake-up that reached one who took another job is passed on.
+func TestTakeOfSeveralKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(job.Kind{Name: "a"}, job.Kind{Name: "b"}, job.Kind{Name: "c"})
+		got := make(chan job.ID, 10)
+		ctx, cancel := context.WithCancel(t.Context())
+		for _, kinds := range [][]string{{"a", "b"}, {"b", "c"}, {"c", "a"}, {"a"}, {"b"}, {"c"}} {
+			go func() {
+				if id, err := l.q.Take(ctx, kinds...); err == nil {
+					got <- id
+				}
+			}()
+		}
+		synctest.Wait()
+		for i, kind := range []string{"a", "b", "c"} {
+			l.put(kind+"1", job.StatusQueued, func(j *job.Job) { j.Kind = kind })
+			l.put(kind+"2", job.StatusQueued, func(j *job.Job) { j.Kind = kind })
+			synctest.Wait()
+			require.Len(t, got, 2*(i+1))
+		}
 		cancel()
 	})
 }

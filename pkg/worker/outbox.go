@@ -66,6 +66,8 @@ type outbox struct {
 	mu      sync.Mutex // protects the fields below
 	moved   *sync.Cond // events were taken, or there will be no more
 	queue   []*item    // in the order they were said
+	away    int        // items that were taken and are not stored yet
+	haste   bool       // somebody has waited for long enough: no pace for what is there
 	size    int        // bytes in queue and partial
 	partial []byte     // output behind the last newline
 	due     time.Time  // when partial goes without one
@@ -182,6 +184,30 @@ func (o *outbox) settle(it *item) error {
 			break
 		}
 		o.moved.Wait()
+	}
+	return o.err
+}
+
+// flush returns when all that was said until now is stored. What waits for its turn
+// waits for no longer than patience.
+func (o *outbox) flush(patience time.Duration) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.flushPartial(0)
+	o.nudge()
+	hurry := time.AfterFunc(patience, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.haste = true
+		o.nudge()
+	})
+	defer hurry.Stop()
+	for o.err == nil && !o.closed && len(o.queue)+o.away+len(o.meter.held) > 0 {
+		o.moved.Wait()
+	}
+	o.haste = false
+	if o.err == nil && o.closed {
+		return errOver
 	}
 	return o.err
 }
@@ -311,6 +337,7 @@ func (o *outbox) sent(batch []*item) []*item {
 		o.bytes += int64(it.len())
 	}
 	o.events += len(batch)
+	o.away += len(batch)
 	if len(batch) > 0 {
 		o.moved.Broadcast()
 	}

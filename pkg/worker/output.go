@@ -47,6 +47,17 @@ func (o *outbox) afford(p []byte) []byte {
 	return keep
 }
 
+// written returns how many bytes of output there are. Where it was cut is its end for
+// ever: whatever follows is behind it.
+func (o *outbox) written() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.dropped > 0 {
+		return math.MaxInt64
+	}
+	return o.out.size
+}
+
 // left returns how many bytes of events the job may still say.
 func (o *outbox) left() int64 { return o.lim.Bytes - o.bytes - int64(o.size) }
 
@@ -67,9 +78,12 @@ func (o *outbox) refuses(n int) bool {
 	return true
 }
 
+// cutText is what is said where the output is cut.
+const cutText = "the job's events have reached their limit of bytes: output is cut here, further output, logs and events are left out"
+
 // sayCut says once that from here on something is missing.
 func (o *outbox) sayCut() {
-	o.sayOnce(&o.cut, "the job's events have reached their limit of bytes: output is cut here, further output, logs and events are left out")
+	o.sayOnce(&o.cut, cutText)
 }
 
 func (o *outbox) sayOnce(said *bool, text string) {
@@ -220,6 +234,15 @@ func (o *outbox) encodeOutput(index int, chunk []byte) json.RawMessage {
 		}
 	}
 	return encode(outputData{index, base64.StdEncoding.EncodeToString(chunk), "base64"})
+}
+
+// bytes returns the chunk as it was written.
+func (d *outputData) bytes() []byte {
+	if d.Encoding == "" {
+		return []byte(d.Chunk)
+	}
+	b, _ := base64.StdEncoding.DecodeString(d.Chunk) // ours
+	return b
 }
 
 // encodeLog replaces control characters if they are so many that their escapes

@@ -62,7 +62,7 @@ func (o *outbox) poll(now time.Time) (batch []*item, wait time.Duration, more bo
 		return nil, 0, false
 	case len(o.queue) == 0:
 		return nil, wait, !o.closed
-	case gap <= 0 || o.closed:
+	case gap <= 0 || o.closed || o.haste:
 		return o.take(), 0, true
 	}
 	return o.takeFull(), min(wait, gap), true
@@ -166,6 +166,8 @@ func (o *outbox) count(batch []*item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.events, o.bytes = o.sink.Used()
+	o.away -= len(batch)
+	o.moved.Broadcast()
 	n := time.Duration(max(0, min(paced(batch), o.events-o.lim.Events/2)))
 	now := time.Now()
 	each := o.interval(now)

@@ -64,6 +64,9 @@ func Run(ctx context.Context, fn Func, a Attempt, opt Options) (Outcome, error) 
 
 	t := newTask(ctx, fail, a, opt)
 	defer t.out.seal()
+	if err := t.resume(ctx); err != nil {
+		return Outcome{}, err
+	}
 	v, err := guard(t, func() (any, error) { return fn(ctx, t) })
 	ended := context.Cause(ctx)
 	s, stands := v.(settled)

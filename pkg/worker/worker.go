@@ -1,6 +1,6 @@
 // Package worker runs one attempt at a job and turns what the work says into
-// records: Go functions, commands and HTTP upstreams. It knows neither the broker
-// nor the HTTP API.
+// records: Go functions, commands, HTTP upstreams, and what pull workers report. It
+// knows neither the broker nor the HTTP API.
 package worker
 
 import (
@@ -35,6 +35,18 @@ type Attempt struct {
 	Input     []byte
 	InputType string // media type of the input
 	Sink      Sink
+	Hold      Hold // of a pull kind; nil for any other
+}
+
+// Hold is what the attempt of a pull kind needs beside its Sink: it may have begun in
+// a process before this one, and its worker is told how it ended.
+type Hold interface {
+	// Earlier calls each with what the attempt had stored when this process began.
+	Earlier(ctx context.Context, each func(*job.Record)) error
+	// Finish says that the attempt ends as its worker says, whatever it comes to.
+	Finish()
+	// Ended is closed when how it ended is stored, or cannot be any more.
+	Ended() <-chan struct{}
 }
 
 // Outcome is what an attempt that succeeded leaves: the terminal record, and the

@@ -1,0 +1,112 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/queue"
+)
+
+// A worker that is gone costs its job an attempt, and at the last the job.
+func TestLostLeases(t *testing.T) {
+	k := job.Kind{Name: testKind, Lease: time.Minute, MaxAttempts: 2}
+	q := queue.New(k)
+	b, err := open(t.Context(), newMemory(), Options{Kinds: []job.Kind{k}, Queue: q, Folds: []func(*job.Commit){q.Fold}})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	worked := make(chan error, 1)
+	go func() {
+		worked <- b.Work(ctx, 0, func(context.Context, *Task) error { return job.ErrLeaseLost })
+	}()
+	j, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	require.NoError(t, err)
+	for range 2 {
+		id, _, err := b.Lease(t.Context(), "w", testKind)
+		require.NoError(t, err)
+		require.Equal(t, j.ID, id)
+	}
+	require.Eventually(t, func() bool {
+		j, err = b.Job(t.Context(), j.ID)
+		return err == nil && j.Status.Over()
+	}, 10*time.Second, time.Millisecond)
+	var end struct{ Error job.Problem }
+	require.NoError(t, json.Unmarshal(j.Output, &end))
+	require.Equal(t, "attempts-used-up", end.Error.Name())
+	require.Equal(t, "the worker of attempt 2 of 2 was not heard of any more", end.Error.Detail)
+	events, err := b.History(t.Context(), j.ID, job.Cursor{}, pageSize)
+	require.NoError(t, err)
+	require.Contains(t, string(events[2].Data), `"attempt":2,"reason":"lease-lost"`)
+	cancel()
+	require.NoError(t, <-worked)
+	require.NoError(t, b.Close())
+}
+
+// A kind that is not pulled any more has nobody who would go on.
+func TestLeasesOfAKindThatIsPulledNoMore(t *testing.T) {
+	s := newShared(t)
+	b := pulling(t, s)
+	id := submitTo(t, b)
+	claimFrom(t, b, id)
+	j, err := node(t, s).Job(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, job.StatusQueued, j.Status)
+	require.Equal(t, 2, j.Attempt)
+}
+
+// pulling returns a broker whose kind is pulled.
+func pulling(t *testing.T, s store) *Broker {
+	t.Helper()
+	k := job.Kind{Name: testKind, Lease: time.Minute}
+	q := queue.New(k)
+	b, err := open(t.Context(), s, Options{Kinds: []job.Kind{k}, Queue: q, Folds: []func(*job.Commit){q.Fold}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+// What the next process has to know of an attempt is in a part record too.
+func TestMovedLease(t *testing.T) {
+	s := newShared(t)
+	b := pulling(t, s)
+	id := submitTo(t, b)
+	task := claimFrom(t, b, id)
+	require.NoError(t, task.Append(t.Context(), output("x"), job.Record{Type: job.Checkpoint, Data: []byte(`{"page":4}`)}))
+	require.NoError(t, b.move(entryOf(b, id)))
+	b.purgeBelow(b.mark())
+
+	next := pulling(t, s)
+	left := next.left(testKind)
+	require.Len(t, left, 1)
+	defer left[0].end()
+	require.Equal(t, task.lease, left[0].lease)
+	require.True(t, task.timeoutAt.Equal(left[0].timeoutAt))
+	require.JSONEq(t, `{"page":4}`, string(left[0].Job.Checkpoint))
+	var earlier []job.Type
+	require.NoError(t, left[0].Earlier(t.Context(), func(r *job.Record) { earlier = append(earlier, r.Type) }))
+	require.Equal(t, []job.Type{job.Output, job.Checkpoint}, earlier)
+	require.Empty(t, next.left(testKind), "it has its task")
+}
+
+// A process that comes back after the attempt's time is over ends it at once.
+func TestLeaseWhoseTimeIsOver(t *testing.T) {
+	s := newShared(t)
+	b := pulling(t, s)
+	j, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind, Timeout: time.Millisecond, MaxAttempts: 1})
+	require.NoError(t, err)
+	claimFrom(t, b, j.ID)
+	next := pulling(t, s)
+	sub := next.Subscriber(0)
+	_, err = sub.Subscribe(t.Context(), Topic(testKind))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		j, err = next.Job(t.Context(), j.ID)
+		return err == nil && j.Status == job.StatusFailed
+	}, timeToWait, tick)
+	require.Contains(t, string(j.Output), "attempt-timeout")
+	require.NoError(t, sub.Close())
+}
