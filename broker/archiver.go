@@ -70,7 +70,7 @@ func (b *Broker) archiveAll() {
 
 // tick notes how far the log has come, and brings back what could not be archived.
 func (b *Broker) tick() {
-	if err := b.saveMarks(b.purged.Load()); err != nil && b.ctx.Err() == nil {
+	if err := b.saveMarks(b.ctx, b.purged.Load()); err != nil && b.ctx.Err() == nil {
 		b.log.Warn("the end of the log not noted", zap.Error(err))
 	}
 	b.mu.Lock()

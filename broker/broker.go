@@ -102,6 +102,7 @@ type Broker struct {
 	keysEnded uint64 // place of the last key record
 	keysKept  keeping
 	keys      map[string]chan struct{} // that are in use; closed when they are free
+	purging   uint64                   // position up to which the log may have been purged
 	damage    int                      // found at start
 	cut       bool                     // of that: the beginning of the log
 	fresh     bool                     // no process has had the store before
@@ -200,6 +201,7 @@ func (b *Broker) Close() error {
 		b.stop() // under the lock: no verdict starts a goroutine after it
 		b.mu.Unlock()
 		b.done.Wait()
+		b.lastMarks()
 		b.store.close()
 	})
 	return nil

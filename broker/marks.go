@@ -66,28 +66,39 @@ func (b *Broker) archived(j *job.Job, place uint64) {
 const marksSetting = "marks"
 
 // saveMarks notes how far the log and the archive have come, and that the log may be
-// purged up to a position. They are synced first: marks that outlive what they are of
-// would tell of a loss where there is none.
-func (b *Broker) saveMarks(purged uint64) error {
+// purged up to a position. That is never taken back: a purge that failed may have been done.
+// They are synced first: marks that outlive what they are of would tell of a loss where
+// there is none.
+func (b *Broker) saveMarks(ctx context.Context, purged uint64) error {
 	b.mu.Lock()
+	b.purging = max(b.purging, purged)
 	b.kept.forget(time.Now())
 	b.keysKept.forget(time.Now())
-	m := mustJSON(marks{Purged: purged, Head: b.head, Ended: b.ended, Kept: b.kept, KeysEnded: b.keysEnded, KeysKept: b.keysKept})
+	m := mustJSON(marks{Purged: b.purging, Head: b.head, Ended: b.ended, Kept: b.kept, KeysEnded: b.keysEnded, KeysKept: b.keysKept})
 	same := bytes.Equal(m, b.marked)
 	b.mu.Unlock()
 	if same {
 		return nil
 	}
-	if err := b.store.sync(b.ctx); err != nil {
+	if err := b.store.sync(ctx); err != nil {
 		return err
 	}
-	if err := b.store.set(b.ctx, marksSetting, m, false); err != nil {
+	if err := b.store.set(ctx, marksSetting, m, false); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.marked = m
 	return nil
+}
+
+// lastMarks saves the marks when nobody writes any more: what ends in order knows its end.
+func (b *Broker) lastMarks() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), time.Second)
+	defer cancel()
+	if err := b.saveMarks(ctx, 0); err != nil {
+		b.log.Warn("the end of the log not noted", zap.Error(err))
+	}
 }
 
 // loadMarks reads the marks; those of a new store are zero.
@@ -119,6 +130,7 @@ func (b *Broker) checkLog(m marks, first, last uint64) {
 		return // the store is new
 	}
 	b.purged.Store(m.Purged)
+	b.purging = m.Purged
 	if first > m.Purged+1 {
 		b.cut = true
 		b.found("the store has lost the beginning of its log", zap.Uint64("from", m.Purged+1), zap.Uint64("to", first-1))

@@ -55,6 +55,8 @@ func (m *mender) messages(stream string) string {
 	return filepath.Join(m.dir, "jetstream", "$G", "streams", stream, "msgs")
 }
 
+func blockName(n int) string { return strconv.Itoa(n) + ".blk" }
+
 // blocksOf returns the numbers of the blocks in dir, in order, and their size.
 func blocksOf(dir string) (blocks []int, size int64, err error) {
 	files, err := os.ReadDir(dir)
@@ -75,7 +77,7 @@ func blocksOf(dir string) (blocks []int, size int64, err error) {
 }
 
 func (m *mender) mendStream(stream string, blocks []int) error {
-	before, last := m.found, uint64(0)
+	last := uint64(0)
 	used, err := m.used(stream, blocks)
 	if err != nil {
 		return err
@@ -88,6 +90,9 @@ func (m *mender) mendStream(stream string, blocks []int) error {
 		tail := i+1 >= used
 		if len(b.data) == 0 && !tail { // the server removes those itself
 			m.report(stream, n, finding{what: "empty"})
+			if err := m.dropIndex(stream); err != nil {
+				return err
+			}
 		}
 		var found []finding
 		if found, last = b.mend(last, tail); len(found) == 0 {
@@ -100,10 +105,7 @@ func (m *mender) mendStream(stream string, blocks []int) error {
 			m.report(stream, n, f)
 		}
 	}
-	if m.found == before {
-		return nil
-	}
-	return remove(filepath.Join(m.messages(stream), "index.db")) // it is of the blocks as they were
+	return nil
 }
 
 // used returns how many blocks there are but for those at the end that have nothing: a loss
@@ -123,7 +125,7 @@ func (m *mender) used(stream string, blocks []int) (int, error) {
 }
 
 func (m *mender) file(stream string, n int) string {
-	return filepath.Join(m.messages(stream), strconv.Itoa(n)+".blk")
+	return filepath.Join(m.messages(stream), blockName(n))
 }
 
 func (m *mender) read(stream string, n int) (*block, error) {
@@ -137,7 +139,8 @@ func (m *mender) report(stream string, n int, f finding) {
 		zap.Int("block", n), zap.Int("offset", f.at), zap.Int("bytes", f.size), zap.String("as it was", filepath.Join(m.dir, asideDir)))
 }
 
-// replace sets a block file aside and puts data in its place.
+// replace sets a block file aside and puts data in its place. The index goes first: it is of
+// the blocks as they were, and whoever finds a mended one does not look again.
 func (m *mender) replace(stream, name string, data []byte) error {
 	aside := filepath.Join(m.dir, asideDir)
 	if err := os.MkdirAll(aside, 0o700); err != nil {
@@ -155,7 +158,14 @@ func (m *mender) replace(stream, name string, data []byte) error {
 	if err := writeSynced(next, data); err != nil {
 		return err
 	}
+	if err := m.dropIndex(stream); err != nil {
+		return err
+	}
 	return os.Rename(next, name)
+}
+
+func (m *mender) dropIndex(stream string) error {
+	return remove(filepath.Join(m.messages(stream), "index.db"))
 }
 
 func writeSynced(name string, data []byte) error {

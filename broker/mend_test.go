@@ -40,7 +40,6 @@ func fillWith(t *testing.T, jobs func(*testing.T, *Broker, *filled) []job.ID) *f
 		f.events[id], err = eventsOf(t, b, id)
 		require.NoError(t, err)
 	}
-	require.NoError(t, b.saveMarks(b.purged.Load()))
 	require.NoError(t, b.Close())
 	f.blocks, err = filepath.Glob(filepath.Join(f.dir, "jetstream", "$G", "streams", "*", "msgs", "*.blk"))
 	require.NoError(t, err)
@@ -292,4 +291,35 @@ func intactIn(b *block) (all [][]byte) {
 		}
 	}
 	return all
+}
+
+// That keys are lost is told once: the next start has those that were made anew.
+func TestLostKeysAreToldOnce(t *testing.T) {
+	f := fillStore(t)
+	keys := filepath.Join(f.dir, "jetstream", "$G", "streams", keysStream, "msgs")
+	require.NoError(t, os.RemoveAll(keys))
+	for _, damage := range []bool{true, false, false} {
+		s, err := openEmbedded(t.Context(), Options{Dir: f.dir, MaxStore: 1 << 30, Log: zap.NewNop()})
+		require.NoError(t, err)
+		b, found := reopen(t, s, 48*time.Hour)
+		require.Equal(t, damage, found.FilterLevelExact(zap.ErrorLevel).Len() > 0, found.All())
+		require.NoError(t, b.saveMarks(t.Context(), b.purged.Load()))
+		require.NoError(t, b.Close())
+	}
+}
+
+// The index goes before the first block that is mended: the process may die behind it.
+func TestIndexGoesBeforeItsBlocks(t *testing.T) {
+	m := &mender{dir: t.TempDir(), log: zap.NewNop()}
+	dir := m.messages(jobsStream)
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	whole := newBlock(jobsStream, 1, nil).made(1, "jobs.k.job_1", "message")
+	whole[len(whole)-1] ^= 1
+	require.NoError(t, os.WriteFile(filepath.Join(dir, blockName(1)), whole, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.db"), nil, 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, blockName(2)), 0o700)) // cannot be read: as if it died there
+	require.NoError(t, os.WriteFile(filepath.Join(dir, blockName(3)), newBlock(jobsStream, 3, nil).made(3, "jobs.k.job_1", "message"), 0o600))
+	require.Error(t, m.mendStream(jobsStream, []int{1, 2, 3}))
+	require.Equal(t, 1, m.found)
+	require.NoFileExists(t, filepath.Join(dir, "index.db"))
 }

@@ -111,7 +111,7 @@ func (m *model) add(t *rapid.T, deadline time.Time) {
 		t.Skip("enough for things to happen to each")
 	}
 	id := job.NewID()
-	_, err := m.now.Submit(context.Background(), id, &job.Request{Kind: testKind, Input: []byte("in"), Deadline: deadline})
+	_, _, err := m.now.enter(context.Background(), id, &job.Request{Kind: testKind, Input: []byte("in"), Deadline: deadline}) // it was admitted in time
 	require.NoError(t, err)
 	m.jobs = append(m.jobs, &modelJob{id: id, late: !deadline.IsZero()})
 }

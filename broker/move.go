@@ -51,7 +51,7 @@ func (b *Broker) purgeBelow(mark uint64) {
 	if mark <= b.purged.Load()+1 {
 		return
 	}
-	err := b.saveMarks(mark - 1)
+	err := b.saveMarks(b.ctx, mark-1)
 	if err == nil {
 		err = b.store.sync(b.ctx) // the archive, before what it was made of goes
 	}

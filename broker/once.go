@@ -200,19 +200,30 @@ func (b *Broker) checkKeys(ctx context.Context, m marks) (lost bool, err error) 
 	if last < m.KeysEnded || count < noted {
 		b.found("the store has lost idempotency keys", zap.Int("keys", max(1, noted-count)))
 	}
-	return b.damage > 0, nil
+	if b.damage == 0 {
+		return false, nil
+	}
+	b.keysKept = keeping{} // what is lost is told once; restoreKey counts those that there are
+	return true, nil
 }
 
-// restoreKey makes the key record of a job anew if it is missing or damaged. Only those
-// of jobs that are gone are lost then.
+// restoreKey counts the key record of a job, and makes it anew if it is missing or
+// damaged. Only those of jobs that are gone are lost then.
 func (b *Broker) restoreKey(ctx context.Context, j *job.Job, stored bool) error {
 	rec := keyRecord{Job: j.ID, Fingerprint: j.Once.Fingerprint, Time: j.CreatedAt, Stored: stored}
-	_, err := b.keyRecord(ctx, j.Once.Record)
-	switch {
-	case err == nil || !time.Now().Before(rec.end()):
+	if !time.Now().Before(rec.end()) {
 		return nil
-	case !errors.Is(err, errNone) && !errors.Is(err, errDamaged):
+	}
+	_, err := b.keyRecord(ctx, j.Once.Record)
+	missing := errors.Is(err, errNone)
+	if err != nil && !missing && !errors.Is(err, errDamaged) {
 		return err
 	}
-	return b.setKeyRecord(ctx, j.Once.Record, rec, errors.Is(err, errNone))
+	if !missing { // else setKeyRecord does it
+		b.keysKept[hourOf(rec.end())]++
+	}
+	if err == nil {
+		return nil
+	}
+	return b.setKeyRecord(ctx, j.Once.Record, rec, missing)
 }

@@ -95,7 +95,7 @@ func TestCutLogIsReported(t *testing.T) {
 			for range 5 {
 				submitTo(t, b)
 			}
-			require.NoError(t, b.saveMarks(0))
+			require.NoError(t, b.saveMarks(t.Context(), 0))
 			halt(b)
 			m.mu.Lock()
 			m.log = cut(m.log)
@@ -142,7 +142,7 @@ func TestDamagedBlocksAreReported(t *testing.T) {
 			for range 10 {
 				submitTo(t, b)
 			}
-			require.NoError(t, b.saveMarks(0))
+			require.NoError(t, b.saveMarks(t.Context(), 0))
 			require.NoError(t, b.Close())
 			messages := filepath.Join(dir, "jetstream", "$G", "streams", jobsStream, "msgs")
 			damage(t, filepath.Join(messages, "1.blk"))

@@ -33,6 +33,9 @@ func (b *Broker) admit(r *job.Request) error {
 	if b.isClosing() {
 		return job.ErrDraining
 	}
+	if err := r.Late(time.Now()); err != nil {
+		return err
+	}
 	if err := b.room.forSubmit(int64(len(r.Input))); err != nil {
 		return err
 	}

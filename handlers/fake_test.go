@@ -94,6 +94,9 @@ func (w *world) Submit(_ context.Context, id job.ID, r *job.Request) (job.Job, e
 	if err := w.call("Submit"); err != nil {
 		return job.Job{}, err
 	}
+	if err := r.Late(time.Now()); err != nil {
+		return job.Job{}, err
+	}
 	w.mu.Lock()
 	id, w.id, w.last = cmp.Or(w.id, id), "", r
 	w.jobs[id] = &stored{job: job.Job{ID: id, Kind: r.Kind, Owner: r.Owner}, tape: tape.New(job.Cursor{}, w.budget)}

@@ -188,7 +188,8 @@ func (o *options) request(k *kind) (*job.Request, error) {
 }
 
 // deadlineAt returns the time that a deadline names: a time of RFC 3339, or a duration
-// from now on.
+// from now on. That it is to come is asked where the job is stored (job.Request.Late): a
+// repeat of a submit that was in time is answered with its job.
 func (o *options) deadlineAt(now time.Time) (time.Time, error) {
 	if o.deadline == "" {
 		return time.Time{}, nil
@@ -202,8 +203,8 @@ func (o *options) deadlineAt(now time.Time) (time.Time, error) {
 	switch {
 	case err != nil:
 		return time.Time{}, invalid("/deadline", "must be a time such as 2026-11-22T10:00:00Z, or a duration from now such as 90s or 1h30m")
-	case !at.After(now) || at.Sub(now) > maxAhead:
-		return time.Time{}, invalid("/deadline", "must be a time to come, at most %s from now", maxAhead)
+	case at.Sub(now) > maxAhead:
+		return time.Time{}, invalid("/deadline", "must be at most %s from now", maxAhead)
 	}
 	return at.UTC().Truncate(time.Millisecond), nil
 }

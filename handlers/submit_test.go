@@ -82,6 +82,22 @@ func TestIdempotencyKey(t *testing.T) {
 	})
 }
 
+// A repeat of a submit that was in time is its job, also behind its deadline.
+func TestRepeatBehindTheDeadline(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		const body = `{"kind":"report","input":1,"deadline":"2000-01-01T00:01:00Z"}`
+		require.Equal(t, 202, s.post("/v1/jobs", body, "Idempotency-Key", "k").StatusCode)
+		time.Sleep(time.Hour)
+		a := s.post("/v1/jobs", body, "Idempotency-Key", "k")
+		require.Equal(t, 202, a.StatusCode, a.body)
+		require.Equal(t, "true", a.Header.Get("Idempotency-Replayed"))
+		for _, header := range [][]string{nil, {"Idempotency-Key", "another"}} {
+			a := s.post("/v1/jobs", body, header...)
+			require.Contains(t, s.problem(a, 400, "invalid-request").Detail, "to come")
+		}
+	})
+}
+
 func TestOptions(t *testing.T) {
 	want := job.Request{
 		Kind: "report", Owner: anonymous, Tags: []string{"a", "b,c"}, Priority: job.High,
@@ -181,8 +197,7 @@ func TestSubmitRefused(t *testing.T) {
 		"retention too long":   {body: ok + `,"retention":"169h"}`, status: 400, problem: "invalid-request", pointer: "/retention"},
 		"start in 31 days":     {body: ok + `,"start_timeout":"744h"}`, status: 400, problem: "invalid-request", pointer: "/start_timeout"},
 		"deadline tomorrow":    {body: ok + `,"deadline":"tomorrow"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "such as"},
-		"deadline now":         {body: ok + `,"deadline":"2000-01-01T00:00:00Z"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "to come"},
-		"deadline in 31 days":  {body: ok + `,"deadline":"744h"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "to come"},
+		"deadline in 31 days":  {body: ok + `,"deadline":"744h"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "at most"},
 		"deadline a number":    {body: ok + `,"deadline":5}`, status: 400, problem: "invalid-request", pointer: "/deadline"},
 		"schema": {
 			body: `{"kind":"resize","input":{"width":0}}`, status: 422, problem: "invalid-input", pointer: "/input", detail: "url",

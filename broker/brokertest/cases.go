@@ -78,6 +78,14 @@ func testOnce(t *testing.T, s Store) {
 	queued, _ := r.queue.Depth(kind)
 	require.Equal(t, 20, queued)
 
+	late := request("somebody")
+	late.Deadline = time.Now()
+	_, _, err := r.SubmitOnce(t.Context(), "late", "f", late)
+	require.Error(t, err)
+	_, replayed, err := r.SubmitOnce(t.Context(), "k", "f", late)
+	require.NoError(t, err, "it was in time")
+	require.True(t, replayed)
+
 	first, replayed, err := r.SubmitOnce(t.Context(), "k", "f", request("somebody"))
 	require.NoError(t, err)
 	require.True(t, replayed)

@@ -56,7 +56,6 @@ type watch struct {
 
 	counting bool // seq is known, so the next event's number is
 	away     bool // the server is, as far as the caller was told
-
 }
 
 // The ways in which a connection ends. Whatever else happened is a failure.

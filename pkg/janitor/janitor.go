@@ -105,8 +105,9 @@ func (j *Janitor) Run(ctx context.Context) {
 	}
 }
 
-// idle is how long is waited when there is nothing to wait for.
-const idle = time.Hour
+// longest is how long is waited at a time: timers know nothing of a clock that was set, or
+// of a machine that was asleep.
+const longest = time.Minute
 
 // first returns the job that is due, or how long it is until one will be.
 func (j *Janitor) first(now time.Time) (job.ID, time.Duration) {
@@ -115,9 +116,9 @@ func (j *Janitor) first(now time.Time) (job.ID, time.Duration) {
 	first, ok := j.next.Min()
 	switch {
 	case !ok:
-		return "", idle
+		return "", longest
 	case first.at.After(now):
-		return "", first.at.Sub(now)
+		return "", min(longest, first.at.Sub(now))
 	}
 	return first.id, 0
 }

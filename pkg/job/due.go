@@ -18,6 +18,16 @@ func (j *Job) DueAt() time.Time {
 	return due
 }
 
+// Late returns why r is not taken any more; nil: its deadline is to come, or it has none.
+func (r *Request) Late(now time.Time) error {
+	if r.Deadline.IsZero() || r.Deadline.After(now) {
+		return nil
+	}
+	p := Problemf("invalid-request", "deadline: must be a time to come")
+	p.Errors = []FieldError{{Pointer: "/deadline", Detail: "must be a time to come"}}
+	return p
+}
+
 // startBy returns until when the first attempt must have begun; zero: it has, or nobody
 // cares. The time counts from when it might have begun.
 func (j *Job) startBy() time.Time {
