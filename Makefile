@@ -9,6 +9,7 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 MODULES  := . bench e2e
 FUZZTIME ?= 10s
+SEEDS    ?= $(shell seq 30)
 CUTS     ?= 24
 
 .DEFAULT_GOAL := help
@@ -41,8 +42,12 @@ e2e: setup ## drives the real binary: browser, nginx, curl, npm clients, kill -9
 	cd e2e && go test -count=1 -timeout 15m .
 
 .PHONY: soak
-soak: setup ## the end-to-end tests that grow with patience, at full size: 1 GiB without a newline, 20 crashes
-	cd e2e && go test -count=1 -timeout 60m -v -run 'TestCrash|TestNoNewline|TestOneKey' . -args -soak
+soak: setup ## the end-to-end tests that grow with patience, at full size: 1 GiB without a newline, 20 crashes, an hour of torture
+	cd e2e && go test -count=1 -timeout 120m -v -run 'TestCrash|TestNoNewline|TestOneKey|TestTorture$$' . -args -soak
+
+.PHONY: torture
+torture: build ## kills, stops and cuts off a server for a minute from each of SEEDS (1 to 30), and judges it
+	for seed in $(SEEDS); do $(BIN)/millstream torture --seed $$seed || exit 1; done
 
 .PHONY: powercut
 powercut: ## cuts the power of a disk under the server CUTS (24) times, and looks for what it had told; Linux, as root

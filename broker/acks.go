@@ -214,6 +214,9 @@ type fenced struct {
 
 func newFenced() *fenced {
 	fence := []string{""}
+	if !guarded {
+		return &fenced{fence: fence}
+	}
 	return &fenced{nats.Msg{Header: nats.Header{jetstream.ExpectedLastSubjSeqHeader: fence}}, fence}
 }
 

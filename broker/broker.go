@@ -122,6 +122,7 @@ func Open(ctx context.Context, opt Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	s = early(s)
 	b, err := open(ctx, s, opt)
 	if err != nil {
 		s.close()

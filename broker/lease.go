@@ -106,7 +106,7 @@ func (s *Subscriber) answer(ctx context.Context, a ask, out chan<- *message.Mess
 		a.claimed <- claimed{err: err}
 		return
 	}
-	a.claimed <- claimed{lease: t.lease}
+	a.claimed <- claimed{lease: t.shown()}
 	s.see(ctx, t, out)
 }
 

@@ -62,7 +62,7 @@ type proposal func(j *job.Job) (records []job.Record, ok bool)
 // held proposes records for as long as lease is the job's lease.
 func held(lease uint64, records ...job.Record) proposal {
 	return func(j *job.Job) ([]job.Record, bool) {
-		return records, j.Status == job.StatusRunning && j.Lease == lease
+		return records, j.Status == job.StatusRunning && (j.Lease == lease || !guarded)
 	}
 }
 

@@ -113,6 +113,7 @@ func (t *Task) begin() {
 	t.b.mu.Lock()
 	defer t.b.mu.Unlock()
 	t.Job = t.e.job
+	t.Job.Lease = t.shown()
 	if t.Job.Request != nil {
 		t.InputType = t.Job.Request.InputType
 	}
@@ -120,10 +121,18 @@ func (t *Task) begin() {
 	t.follow(&t.e.job) // somebody may have come between
 }
 
+// shown returns the lease as others see it, who ask for the attempt by it.
+func (t *Task) shown() uint64 {
+	if !guarded {
+		return 1
+	}
+	return t.lease
+}
+
 // follow ends the task's context when the job no longer wants it. b.mu is held.
 func (t *Task) follow(j *job.Job) {
 	switch {
-	case j.Lease != t.lease:
+	case j.Lease != t.lease && guarded:
 		t.cancel(job.ErrLeaseLost)
 		t.e.task = nil
 	case !j.CancelRequestedAt.IsZero():

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +64,17 @@ func TestCanceledTellsWhyAfterARestart(t *testing.T) {
 
 	second := node(t, s) // nobody else has the store now, so the attempt is void
 	require.Equal(t, `{"by":"ann","reason":"not needed"}`, string(lastOf(t, second, id).Data))
+}
+
+// A request that was out when the server was told to stop is not sent again.
+func TestStopDoesNotRepeatWhatMayBeDone(t *testing.T) {
+	b := node(t, newShared(t))
+	task := claimFrom(t, b, submitTo(t, b))
+	task.err = fmt.Errorf("%w: %w", job.Problemf("outcome-unknown", "the request was sent"), job.ErrDraining) // as a worker says it
+	require.NoError(t, task.nacked(job.ErrDraining)(t.Context()))
+	last := lastOf(t, b, task.Job.ID)
+	require.Equal(t, job.Failed, last.Type)
+	require.Contains(t, string(last.Data), "outcome-unknown")
 }
 
 func TestTimesOfEventsHaveMilliseconds(t *testing.T) {

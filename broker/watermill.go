@@ -250,6 +250,7 @@ func (t *Task) nacked(cause error) func(context.Context) error {
 	switch {
 	case cause != nil && !final(err):
 		return t.interrupted(cause)
+	case final(err): // whatever else is in it
 	case errors.Is(err, job.ErrLeaseLost):
 		return t.lose
 	case errors.Is(err, job.ErrDraining):

@@ -71,7 +71,7 @@ once, and follow its progress, output and result live. No event is ever lost.
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(serveCommand(), submitCommand(), watchCommand(), jobCommand(), cancelCommand(), workerCommand(), configCommand(), healthCommand(),
-		verifyCommand(), backupCommand(), restoreCommand(), versionCommand())
+		tortureCommand(), verifyCommand(), backupCommand(), restoreCommand(), versionCommand())
 	return cmd
 }
 

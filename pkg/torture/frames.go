@@ -1,0 +1,70 @@
+package torture
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// frames reads a stream as strictly as the contract is written: what an EventSource
+// would forgive is a surprise here.
+type frames struct{ in *bufio.Reader }
+
+// read returns the next event. Any error but a surprise means that the stream ended, and
+// that what had come of an event is to be thrown away.
+func (f *frames) read() (event, error) {
+	var id, name string
+	for {
+		line, err := f.line()
+		if err != nil {
+			return event{}, err
+		}
+		field, value, _ := strings.Cut(line, ": ")
+		switch {
+		case line == ":": // a heartbeat
+		case field == "retry":
+			if ms, err := strconv.Atoi(value); err != nil || ms <= 0 {
+				return event{}, unexpected(fmt.Sprintf("not a retry: %q", line))
+			}
+		case field == "id" && id == "" && name == "" && value != "":
+			id = value
+		case field == "event" && name == "" && value != "":
+			name = value
+		case field == "data" && name != "":
+			return f.event(id, name, value)
+		default:
+			return event{}, unexpected(fmt.Sprintf("a line out of place: %q", line))
+		}
+	}
+}
+
+// event makes an event of a frame's fields and reads its blank line.
+func (f *frames) event(id, name, data string) (event, error) {
+	if err := f.blank(); err != nil {
+		return event{}, err
+	}
+	e, err := parseEvent([]byte(data))
+	if err != nil || e.ID != id || e.Type != name {
+		return event{}, unexpected(fmt.Sprintf("a frame %q %q says of itself %q", id, name, data))
+	}
+	return e, nil
+}
+
+func (f *frames) blank() error {
+	line, err := f.line()
+	if err == nil && line != "" {
+		err = unexpected(fmt.Sprintf("no blank line, but %q", line))
+	}
+	return err
+}
+
+// line returns a whole line.
+func (f *frames) line() (string, error) {
+	line, err := f.in.ReadString('\n')
+	if err == io.EOF && line != "" {
+		err = io.ErrUnexpectedEOF
+	}
+	return strings.TrimSuffix(line, "\n"), err
+}

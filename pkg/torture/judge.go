@@ -1,0 +1,267 @@
+package torture
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Judge reads the diaries in a directory, and nothing else, and says what is wrong.
+func Judge(dir string) (*Verdict, error) {
+	j := &judge{v: &Verdict{Faults: map[string]int{}}, jobs: map[string]*trial{}, keys: map[string]string{}, ids: map[string]string{}, reading: map[string]*reading{}}
+	if err := eachEntry(dir, "*", j.read); err != nil {
+		return nil, err
+	}
+	for _, t := range j.sorted() {
+		j.try(t)
+	}
+	return j.v, nil
+}
+
+type judge struct {
+	v    *Verdict
+	jobs map[string]*trial // by id
+	keys map[string]string // the job of each key
+	ids  map[string]string // what each event id stands for
+
+	reading map[string]*reading // the last of each reader
+	starts  []time.Time         // when a server was ready
+	deaths  []time.Time         // when one ended
+	outages []outage
+}
+
+// trial is all that is known of one job.
+type trial struct {
+	id, kind string
+	accepted bool
+	state    string // as the audit found it; "": it is gone
+	canceled bool   // somebody was told that it is
+	log      reading
+	readings []*reading
+	asked    []string // runs of the upstream
+	reports  []entry  // of workers, what they were told is stored
+	signs    []entry  // of life, of workers
+}
+
+// reading is what one client was given of a job, in the order in which it came.
+type reading struct {
+	who    string
+	events []event
+	over   bool // it was told that there is no more
+}
+
+// outage is a time in which the server could not do anything.
+type outage struct{ from, to time.Time }
+
+func (j *judge) job(id string) *trial {
+	t := j.jobs[id]
+	if t == nil {
+		t = &trial{id: id, log: reading{who: "the log"}}
+		j.jobs[id] = t
+	}
+	return t
+}
+
+// sorted returns the jobs that were accepted, in the order of their ids: that of their
+// submits.
+func (j *judge) sorted() (list []*trial) {
+	for _, t := range j.jobs {
+		if t.accepted {
+			list = append(list, t)
+		}
+	}
+	slices.SortFunc(list, func(a, b *trial) int { return strings.Compare(a.id, b.id) })
+	return list
+}
+
+// read takes one entry of a diary.
+func (j *judge) read(diary string, e *entry) {
+	sort, _, _ := strings.Cut(diary, "-")
+	switch {
+	case e.What == surprise:
+		j.v.surprise("%s, %s: %s %s", diary, e.At.Format(clock), e.Job, e.Detail)
+	case e.What == got && sort == "audit":
+		t := j.job(e.Job)
+		t.log.take(e)
+	case e.What == got:
+		j.v.Events++
+		j.reading[diary].take(e)
+	default:
+		j.note(diary, e)
+	}
+}
+
+const clock = "15:04:05.000"
+
+func (r *reading) take(e *entry) {
+	ev, err := parseEvent(e.Event)
+	if err == nil {
+		r.events = append(r.events, ev)
+	}
+}
+
+// note takes an entry that is no event.
+func (j *judge) note(diary string, e *entry) {
+	switch e.What {
+	case accepted:
+		j.accept(e)
+	case canceled:
+		t := j.job(e.Job)
+		t.canceled = t.canceled || e.State == "canceled"
+	case follows:
+		r := &reading{who: diary}
+		j.reading[diary] = r
+		t := j.job(e.Job)
+		t.readings = append(t.readings, r)
+	case opened:
+		if e.Detail != "" {
+			j.v.Resumed++
+		}
+	case told:
+		j.reading[diary].over = true
+	case has:
+		j.job(e.Job).state = e.State
+	case asked:
+		if e.Kind == kindOnce {
+			t := j.job(e.Job)
+			t.asked = append(t.asked, e.Run)
+		}
+	case leased:
+		t := j.job(e.Job)
+		t.signs = append(t.signs, *e)
+	case reported:
+		t := j.job(e.Job)
+		t.signs, t.reports = append(t.signs, *e), append(t.reports, *e)
+	case ready:
+		j.starts = append(j.starts, e.At)
+	case died:
+		j.deaths = append(j.deaths, e.At)
+	case fault:
+		j.fault(e)
+	}
+}
+
+func (j *judge) accept(e *entry) {
+	t := j.job(e.Job)
+	t.kind = e.Kind
+	if !t.accepted {
+		t.accepted = true
+		j.v.Accepted++
+	}
+	if e.Key == "" {
+		return
+	}
+	if other := j.keys[e.Key]; other != "" && other != e.Job {
+		j.v.doubled("the key %s is %s and %s", e.Key, other, e.Job)
+	}
+	j.keys[e.Key] = e.Job
+}
+
+func (j *judge) fault(e *entry) {
+	j.v.Faults[e.Kind]++
+	switch e.Kind {
+	case kill, killAcked, stop, term, disk:
+		j.outages = append(j.outages, outage{e.At, e.At.Add(e.For)})
+	}
+}
+
+// try judges one job.
+func (j *judge) try(t *trial) {
+	switch t.state {
+	case "":
+		j.v.lost("%s was accepted and is gone", t.id)
+		return
+	case "queued", "running":
+		j.v.stuck("%s is %s", t.id, t.state)
+	case "succeeded", "failed", "canceled":
+		j.v.Ended++
+		t.log.over = true
+	default:
+		j.v.lost("%s cannot be read", t.id)
+		return
+	}
+	if t.canceled && t.state != "canceled" {
+		j.v.lost("%s was canceled, and is %s", t.id, t.state)
+	}
+	if len(t.asked) > 1 {
+		j.v.doubled("%s: the upstream that must be asked once was asked %d times", t.id, len(t.asked))
+	}
+	j.sequence(t, &t.log)
+	for _, r := range t.readings {
+		j.sequence(t, r)
+		j.compare(t, r)
+	}
+	j.content(t)
+	j.lateness(t)
+}
+
+// sequence judges what one reader was given by itself: each event of the job once, in
+// order, to its one end.
+func (j *judge) sequence(t *trial, r *reading) {
+	seen := map[uint64]bool{}
+	var highest uint64
+	end := ""
+	for i := range r.events {
+		e := &r.events[i]
+		switch {
+		case e.Type == "stream.reset":
+			j.v.lost("%s: %s was told to start over, behind %d events (%s)", t.id, r.who, i, e.reason())
+			return
+		case e.Job != t.id:
+			j.v.surprise("%s: %s was given an event of %s", t.id, r.who, e.Job)
+		case seen[e.Seq]:
+			j.v.doubled("%s: %s was given %d twice", t.id, r.who, e.Seq)
+		case end != "":
+			j.v.doubled("%s: %s was given a %s behind the end, %s", t.id, r.who, e.Type, end)
+		case e.Seq < highest:
+			j.v.reordered("%s: %s was given %d behind %d", t.id, r.who, e.Seq, highest)
+		}
+		seen[e.Seq], highest = true, max(highest, e.Seq)
+		if e.over() {
+			end = e.Type
+		}
+		j.identify(t, e)
+	}
+	if holes := highest - uint64(len(seen)); holes > 0 && highest > uint64(len(seen)) {
+		j.v.lost("%s: %s was given %d events up to %d", t.id, r.who, len(seen), highest)
+	}
+	switch {
+	case r.over && end == "":
+		j.v.lost("%s: %s was given no end, behind %d events", t.id, r.who, len(r.events))
+	case !r.over && r != &t.log:
+		j.v.stuck("%s: %s was not told that it is over, behind %d events", t.id, r.who, len(r.events))
+	}
+}
+
+// identify sees to it that an id is one event for ever.
+func (j *judge) identify(t *trial, e *event) {
+	what := t.id + " " + e.raw
+	if other, used := j.ids[e.ID]; used && other != what {
+		j.v.doubled("the id %s is two events: %s and %s", e.ID, other, what)
+	}
+	j.ids[e.ID] = what
+}
+
+// compare judges a reader by the log: what it was given must be there, and the other
+// way round.
+func (j *judge) compare(t *trial, r *reading) {
+	kept := map[uint64]string{}
+	for i := range t.log.events {
+		kept[t.log.events[i].Seq] = t.log.events[i].raw
+	}
+	for i := range r.events {
+		switch e := &r.events[i]; kept[e.Seq] {
+		case e.raw:
+		case "":
+			if e.Type == "stream.reset" {
+				return // it was told of what is behind it
+			}
+			j.v.lost("%s: %s was given %s, which is gone", t.id, r.who, e.ID)
+		default:
+			j.v.doubled("%s: %s was given another %d than the log has: %s", t.id, r.who, e.Seq, e.raw)
+		}
+	}
+	if missing := len(kept) - len(r.events); r.over && missing > 0 {
+		j.v.lost("%s: %s was not given %d of %d events", t.id, r.who, missing, len(kept))
+	}
+}
