@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,9 +91,12 @@ func TestSubmit(t *testing.T) {
 // bytes with the same key.
 func TestSubmitAgain(t *testing.T) {
 	for _, key := range []string{"", `my "key"`} {
+		var mu sync.Mutex
 		var bodies, keys []string
 		c := against(t, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
+			mu.Lock()
+			defer mu.Unlock()
 			bodies, keys = append(bodies, string(body)), append(keys, r.Header.Get("Idempotency-Key"))
 			if len(bodies) < 3 {
 				panic(http.ErrAbortHandler)
@@ -100,6 +104,8 @@ func TestSubmitAgain(t *testing.T) {
 			fmt.Fprint(w, jobJSON)
 		})
 		_, err := c.Submit(t.Context(), "transcode", strings.NewReader("input"), &client.SubmitOptions{Key: key})
+		mu.Lock()
+		defer mu.Unlock()
 		if key == "" {
 			require.Error(t, err)
 			require.Len(t, bodies, 1)

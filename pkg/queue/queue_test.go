@@ -145,7 +145,11 @@ func TestTakeOfSeveralKinds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		for _, kinds := range [][]string{{"a", "b"}, {"b", "c"}, {"c", "a"}, {"a"}, {"b"}, {"c"}} {
 			go func() {
-				if id, err := l.q.Take(ctx, kinds...); err == nil {
+				for {
+					id, err := l.q.Take(ctx, kinds...)
+					if err != nil {
+						return
+					}
 					got <- id
 				}
 			}()
