@@ -70,7 +70,7 @@ type Broker struct {
 	folds []func(*job.Commit)
 	kinds map[string]job.Kind
 	log   *zap.Logger
-	epoch uint32
+	epoch uint64
 	node  string // this incarnation of the process
 
 	ctx   context.Context // ends with Close

@@ -17,14 +17,14 @@ func TestEpoch(t *testing.T) {
 		time.Sleep(time.Until(firstEpoch.Add(time.Hour)))
 		s := newMemory()
 		defer s.close()
-		begin := func() uint32 {
+		begin := func() uint64 {
 			epoch, err := beginEpoch(t.Context(), s)
 			require.NoError(t, err)
 			return epoch
 		}
 		first := begin()
-		require.EqualValues(t, 3600, first)
-		require.Greater(t, begin(), first, "within the same second")
+		require.EqualValues(t, 3_600_000, first)
+		require.Greater(t, begin(), first, "within the same millisecond")
 
 		kept, err := s.setting(t.Context(), epochSetting)
 		require.NoError(t, err)

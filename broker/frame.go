@@ -28,7 +28,7 @@ type frame struct {
 	ID         job.ID
 	Kind       string
 	Owner      string
-	Epoch      uint32
+	Epoch      uint64
 	Lease      uint64       // whose last piece of a result the attachment is; 0: it is the request's input
 	Writer     string       // names this one publish, so that its author knows it again
 	First      uint64       // seq of the first record, or of the next if there is none
@@ -65,7 +65,7 @@ func (m *frame) encode() []byte {
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, int64(len(m.Records)), 10)
 	b = append(b, ' ')
-	b = strconv.AppendUint(b, uint64(m.Epoch), 10)
+	b = strconv.AppendUint(b, m.Epoch, 10)
 	b = append(b, ' ')
 	b = strconv.AppendUint(b, m.Lease, 10)
 	b = append(b, ' ')
@@ -109,14 +109,14 @@ func decode(subject string, b []byte) (*frame, error) {
 	var records, epoch, attached uint64
 	m.First, errs[0] = strconv.ParseUint(string(f[1]), 10, 64)
 	records, errs[1] = strconv.ParseUint(string(f[2]), 10, 32)
-	epoch, errs[2] = strconv.ParseUint(string(f[3]), 10, 32)
+	epoch, errs[2] = strconv.ParseUint(string(f[3]), 10, 64)
 	m.Lease, errs[3] = strconv.ParseUint(string(f[4]), 10, 64)
 	m.Owner, errs[4] = url.QueryUnescape(string(f[5]))
 	attached, errs[5] = strconv.ParseUint(string(f[7]), 10, 32)
 	if errors.Join(errs[:]...) != nil || attached > uint64(len(rest)) {
 		return nil, errDamaged
 	}
-	m.Epoch = uint32(epoch)
+	m.Epoch = epoch
 	cut := len(rest) - int(attached)
 	m.Attachment = rest[cut:]
 	return m, m.parseRecords(rest[:cut], int(records))

@@ -13,7 +13,7 @@ import (
 
 func randomFrame(t *rapid.T) *frame {
 	m := &frame{
-		ID: job.NewID(), Kind: "k", Owner: rapid.String().Draw(t, "owner"), Epoch: rapid.Uint32().Draw(t, "epoch"),
+		ID: job.NewID(), Kind: "k", Owner: rapid.String().Draw(t, "owner"), Epoch: rapid.Uint64().Draw(t, "epoch"),
 		Lease: rapid.Uint64().Draw(t, "lease"), Writer: "w.1", First: rapid.Uint64Range(1, 1<<60).Draw(t, "first"),
 		Attachment: rapid.SliceOf(rapid.Byte()).Draw(t, "attachment"),
 	}

@@ -162,7 +162,7 @@ func (v *verifier) setting(m *located) string {
 	switch name {
 	case epochSetting:
 		v.epoch = true
-		_, err = strconv.ParseUint(string(value), 10, 32)
+		_, err = strconv.ParseUint(string(value), 10, 64)
 	case marksSetting:
 		v.marks = &marks{}
 		err = json.Unmarshal(value, v.marks)

@@ -13,7 +13,7 @@ type logged struct {
 	job     job.Job
 	subject string
 	first   uint64 // position of its first message
-	epoch   uint32
+	epoch   uint64
 	damaged *Finding
 	moved   bundle // what its part record has
 	remnant bool   // its first message was not there

@@ -19,7 +19,7 @@ type Cursor struct {
 var ErrCursor = errors.New("cursor names no event of this job")
 
 // maxCursor is the length of the longest cursor there is.
-const maxCursor = 20 + 1 + 20 + 1 + 10
+const maxCursor = 20 + 1 + 20 + 1 + 20
 
 // Append appends the cursor's text, <seq>-<position>-<epoch>, to b.
 func (c Cursor) Append(b []byte) []byte {
@@ -27,7 +27,7 @@ func (c Cursor) Append(b []byte) []byte {
 	b = append(b, '-')
 	b = strconv.AppendUint(b, c.Position, 10)
 	b = append(b, '-')
-	return strconv.AppendUint(b, uint64(c.Epoch), 10)
+	return strconv.AppendUint(b, c.Epoch, 10)
 }
 
 // String returns the cursor's text.
@@ -48,8 +48,7 @@ func ParseCursor(s string) (Cursor, error) {
 	var err1, err2, err3 error
 	c.Seq, err1 = strconv.ParseUint(seq, 10, 64)
 	c.Position, err2 = strconv.ParseUint(pos, 10, 64)
-	e, err3 := strconv.ParseUint(epoch, 10, 32)
-	c.Epoch = uint32(e)
+	c.Epoch, err3 = strconv.ParseUint(epoch, 10, 64)
 	if !ok1 || !ok2 || errors.Join(err1, err2, err3) != nil || c.String() != s {
 		return Cursor{}, ErrCursor
 	}

@@ -61,7 +61,7 @@ func ValidType(t Type) bool {
 // place: they were stored as one message.
 type Place struct {
 	Position uint64 // sequence of the message in the log
-	Epoch    uint32 // life of the store it was written in; positions repeat only across epochs
+	Epoch    uint64 // life of the store it was written in; positions repeat only across epochs
 }
 
 // Event is one thing that happened to a job, as every transport shows it.
