@@ -23,7 +23,7 @@ def work(lease, job, checkpoint):
     say({"type": "job.succeeded", "data": {"result": {"counted": job["input"]["to"]}}})
 
 while True:
-    for taken in post("/v1/leases", {"kinds": ["count"], "worker": "python"}).get("leases", []):
+    for taken in post("/v1/leases", {"kinds": ["count"], "worker": os.environ.get("WORKER", "python")}).get("leases", []):
         try:
             work(taken["lease"], taken["job"], taken["checkpoint"])
         except urllib.error.HTTPError as e:  # 409: the lease is lost, somebody else does it

@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A worker is killed every 200 ms, at random, and another takes its place, until all
+// jobs are done: each job has one end, nothing is doubled, and what a dead worker held is
+// in other hands within the lease and two seconds.
+func TestMortalPullWorkers(t *testing.T) {
+	t.Parallel()
+	jobs := 60
+	if *soak {
+		jobs = 500
+	}
+	const lease = 2 * time.Second
+	s := start(t, object{"kinds": object{"count": object{"pull": object{}, "lease": lease.String(), "max_attempts": 100, "backoff": object{"first": "10ms"}}}})
+	t.Logf("seed %d", *seed)
+	crew := &mortals{server: s, rand: rand.New(rand.NewPCG(*seed, 2)), python: interpreter(t), killed: map[string]time.Time{}}
+	for range 6 {
+		crew.hire()
+	}
+	var ids []string
+	for range jobs {
+		ids = append(ids, s.submit("count", object{"to": 4}).ID)
+	}
+	every := time.NewTicker(200 * time.Millisecond)
+	defer every.Stop()
+	for _, id := range ids {
+		for s.job(id).Status != "succeeded" {
+			crew.replace()
+			<-every.C
+		}
+	}
+	var records []record
+	var lost int
+	var worst time.Duration
+	for _, id := range ids {
+		events := s.events(id, "").rest()
+		records = append(records, record{job: id, events: events, over: true})
+		n, late := crew.takenOver(events)
+		lost, worst = lost+n, max(worst, late)
+	}
+	require.Empty(t, judge(ids, records))
+	require.NotZero(t, lost)
+	require.LessOrEqual(t, worst, lease+2*time.Second)
+	t.Logf("%d jobs, %d workers killed, %d of them at work: each job has one end; taken over after %v at most", len(ids), len(crew.killed), lost, worst)
+}
+
+// interpreter returns Python itself: what stands in the path may be a script that takes
+// longer to find it than these workers live.
+func interpreter(t *testing.T) string {
+	path, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(path))
+}
+
+// mortals are pull workers, any of which may die next.
+type mortals struct {
+	*server
+	rand    *rand.Rand
+	python  string
+	names   int
+	alive   []*program
+	workers []string
+	killed  map[string]time.Time
+}
+
+func (m *mortals) hire() {
+	m.names++
+	name := fmt.Sprint("worker-", m.names)
+	m.alive = append(m.alive, m.run([]string{"PACE=0.1", "WORKER=" + name}, m.python, "examples/pull/worker.py"))
+	m.workers = append(m.workers, name)
+}
+
+// replace kills a worker, and has another begin.
+func (m *mortals) replace() {
+	n := m.rand.IntN(len(m.alive))
+	m.killed[m.workers[n]] = time.Now()
+	m.alive[n].kill()
+	m.alive, m.workers = slices.Delete(m.alive, n, n+1), slices.Delete(m.workers, n, n+1)
+	m.hire()
+}
+
+// takenOver returns how many attempts of a job died with their worker, and the longest
+// that the job then waited for the next.
+func (m *mortals) takenOver(events []event) (n int, longest time.Duration) {
+	var died time.Time
+	for _, e := range events {
+		if e.Type != "job.running" {
+			continue
+		}
+		if !died.IsZero() {
+			n, longest = n+1, max(longest, e.Time.Sub(died))
+		}
+		died = m.killed[e.field("worker").(string)]
+	}
+	return n, longest
+}
