@@ -336,6 +336,22 @@ func TestExecMaySaveItsWork(t *testing.T) {
 	require.Equal(t, "ready\nsaved\n", string(s.output(t)))
 }
 
+// A command that has joined another process group is told to end as others are, and is
+// ended as others are; and that group is not.
+func TestExecThatStraysIsEnded(t *testing.T) {
+	var s sink
+	e := helper("saver", "stray")
+	e.Grace = time.Minute
+	s.canceled(t, e, "ready")
+	require.Equal(t, "ready\nsaved\n", string(s.output(t)))
+
+	addr, all := deaths(t, 1)
+	e = helper("leaver", addr)
+	e.Grace = time.Millisecond
+	s.canceled(t, e, "ready")
+	all()
+}
+
 // deaths waits for as many processes to connect, and returns what waits for the
 // end of all of them.
 func deaths(t *testing.T, n int) (addr string, all func()) {

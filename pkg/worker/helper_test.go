@@ -73,13 +73,19 @@ var helpers = map[string]func(args []string) int{
 		fmt.Fprintln(os.Stderr, "on stderr")
 		return 0
 	},
-	"saver": func([]string) int { // saves its work when told to end
+	"saver": func(args []string) int { // saves its work when told to end
+		stray(args)
 		told := make(chan os.Signal, 1)
 		signal.Notify(told, syscall.SIGTERM)
 		fmt.Println("ready")
 		<-told
 		fmt.Println("saved")
 		return 0
+	},
+	"leaver": func(args []string) int { // ignores SIGTERM, in its parent's group
+		stray(args)
+		signal.Ignore(syscall.SIGTERM)
+		return stayUntilKilled(args)
 	},
 	"stubborn": func(args []string) int { // ignores SIGTERM
 		signal.Ignore(syscall.SIGTERM)
@@ -120,6 +126,14 @@ var helpers = map[string]func(args []string) int{
 		fmt.Println("done")
 		return 0
 	},
+}
+
+// stray leaves the process's own group for that of its parent, if there is an argument.
+func stray(args []string) {
+	group, err := syscall.Getpgid(os.Getppid())
+	if len(args) > 0 && (err != nil || syscall.Setpgid(0, group) != nil) {
+		os.Exit(1)
+	}
 }
 
 func suicide() int {
