@@ -84,24 +84,37 @@ func (j *Janitor) put(id job.ID, at time.Time) {
 // again is how long a job waits whose end could not be stored.
 const again = time.Second
 
+// hands is how many jobs are ended at a time: an end waits for the store, which takes
+// those that come together at once; a flood of ends shall not fill its queue alone.
+const hands = 64
+
 // Run ends jobs when they are due, until ctx ends.
 func (j *Janitor) Run(ctx context.Context) {
-	for {
-		id, wait := j.first(time.Now())
-		if id != "" {
-			j.expire(ctx, id)
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	free := make(chan struct{}, hands)
+	for ctx.Err() == nil {
+		due, wait := j.claim(time.Now())
+		if due.id == "" {
+			j.rest(ctx, wait)
 			continue
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-j.wake:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return
-		}
+		free <- struct{}{}
+		busy.Go(func() {
+			defer func() { <-free }()
+			j.expire(ctx, due)
+		})
+	}
+}
+
+// rest returns after that time, or when something else comes first.
+func (j *Janitor) rest(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-j.wake:
+	case <-ctx.Done():
 	}
 }
 
@@ -109,34 +122,35 @@ func (j *Janitor) Run(ctx context.Context) {
 // of a machine that was asleep.
 const longest = time.Minute
 
-// first returns the job that is due, or how long it is until one will be.
-func (j *Janitor) first(now time.Time) (job.ID, time.Duration) {
+// claim returns the job that is due, which nobody else then gets, or how long it is until
+// one will be.
+func (j *Janitor) claim(now time.Time) (item, time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	first, ok := j.next.Min()
 	switch {
 	case !ok:
-		return "", longest
+		return item{}, longest
 	case first.at.After(now):
-		return "", min(longest, first.at.Sub(now))
+		return item{}, min(longest, first.at.Sub(now))
 	}
-	return first.id, 0
+	j.next.Delete(first)
+	return first, 0
 }
 
-func (j *Janitor) expire(ctx context.Context, id job.ID) {
-	err := j.jobs.Expire(ctx, id) // Fold hears of it meanwhile
+// expire ends a claimed job.
+func (j *Janitor) expire(ctx context.Context, due item) {
+	err := j.jobs.Expire(ctx, due.id) // Fold hears of it meanwhile
 	if err != nil && ctx.Err() == nil {
-		j.log.Warn("overdue job not ended yet", zap.String("job", string(id)), zap.Error(err))
+		j.log.Warn("overdue job not ended yet", zap.String("job", string(due.id)), zap.Error(err))
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	at, known := j.due[id]
-	if !known || at.After(time.Now()) {
-		return
+	if at, known := j.due[due.id]; !known || !at.Equal(due.at) {
+		return // it has ended, or is due at another time
 	}
-	j.next.Delete(item{at, id})
-	delete(j.due, id)
+	delete(j.due, due.id)
 	if err != nil {
-		j.put(id, time.Now().Add(again))
+		j.put(due.id, time.Now().Add(again))
 	}
 }

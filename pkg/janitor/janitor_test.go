@@ -3,6 +3,8 @@ package janitor
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +19,18 @@ import (
 type ends struct {
 	j     *Janitor
 	start time.Time
+	takes time.Duration // for one job
+
+	mu    sync.Mutex // protects the fields below
 	at    map[job.ID]time.Duration
 	sick  int // so many calls fail
 	calls int
 }
 
 func (e *ends) Expire(_ context.Context, id job.ID) error {
+	time.Sleep(e.takes)
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.calls++
 	if e.sick > 0 {
 		e.sick--
@@ -94,5 +102,39 @@ func TestSickStore(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 4, e.calls)
 		require.Equal(t, map[job.ID]time.Duration{"a": 3 * again}, e.at)
+	})
+}
+
+// Jobs that are due together are ended together: a slow end holds nobody else up, and
+// each is asked for once.
+func TestManyAtOnce(t *testing.T) {
+	run(t, func(t *testing.T, j *Janitor, e *ends) {
+		e.takes = time.Second
+		for n := range 2 * hands {
+			j.Fold(waits(job.ID(fmt.Sprint(n)), time.Now().Add(time.Second), 0))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, e.at, 2*hands)
+		require.Equal(t, 2*hands, e.calls)
+		for id, at := range e.at {
+			require.LessOrEqual(t, at, 3*time.Second, id)
+		}
+		require.Empty(t, j.due)
+	})
+}
+
+// A job that is due at another time by the time its end is refused is not forgotten.
+func TestDueAtAnotherTime(t *testing.T) {
+	run(t, func(t *testing.T, j *Janitor, e *ends) {
+		e.sick, e.takes = 1, time.Second
+		c := waits("a", time.Now().Add(10*time.Second), 0)
+		j.Fold(c)
+		time.Sleep(10*time.Second + time.Millisecond) // it is being ended
+		c.Job.Request.Deadline = time.Now()
+		j.Fold(c)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Contains(t, e.at, job.ID("a"))
 	})
 }
