@@ -143,7 +143,8 @@ func (b *Broker) setDamaged(e *entry, err error) {
 	b.log.Error("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", e.tail), zap.Error(err))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e.damaged = err
+	e.damaged = damagedBy(err)
+	b.loaded(&job.Job{ID: e.job.ID, Kind: e.job.Kind, Owner: e.job.Owner})
 }
 
 // archive packs one job that is over into DONE and forgets it here.

@@ -190,7 +190,7 @@ func (b *block) readable(r record) bool {
 // What was done about a damaged record.
 const (
 	repaired = "repaired"
-	resealed = "kept for its own checksum to tell"
+	resealed = "kept as it is; if its message is damaged, that is told below"
 	erased   = "lost"
 )
 

@@ -92,6 +92,7 @@ type Broker struct {
 
 	mu        sync.Mutex // protects the fields below, and every entry
 	jobs      map[job.ID]*entry
+	floors    floors // of the same
 	writes    uint64 // number of the last message
 	head      uint64 // last position that is known
 	cached    int64  // bytes of messages held in entries
@@ -145,7 +146,7 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	b := &Broker{
 		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
-		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, kept: keeping{}, keysKept: keeping{}, keys: map[string]chan struct{}{}, asks: map[string]chan ask{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
+		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, floors: newFloors(), kept: keeping{}, keysKept: keeping{}, keys: map[string]chan struct{}{}, asks: map[string]chan ask{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
 	}
 	if opt.MaxStore > 0 {
 		b.moveBehind = min(moveBehind, int64(moveShare*float64(opt.MaxStore)))

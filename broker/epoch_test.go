@@ -100,7 +100,9 @@ func TestDamagedJobHarmsNobodyElse(t *testing.T) {
 	for i, id := range ids {
 		_, err := next.Job(t.Context(), id)
 		if i == 1 {
-			require.Error(t, err)
+			require.ErrorIs(t, err, job.ErrDamaged)
+			_, err = next.Cancel(t.Context(), id, "", "")
+			require.ErrorIs(t, err, job.ErrDamaged)
 			continue
 		}
 		require.NoError(t, err)

@@ -270,6 +270,30 @@ func TestArchiveGoesOn(t *testing.T) {
 	require.False(t, b.Archived(bad.Job.ID), "what is damaged stays where it is")
 }
 
+// A job whose input is found damaged when it is its turn is taken out of the queue, and
+// says so.
+func TestClaimOfADamagedJob(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	b := node(t, shared{m})
+	id := job.NewID()
+	_, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind, Input: noise(2 * holdJob)}) // not held in memory
+	require.NoError(t, err)
+	m.mu.Lock()
+	m.log[len(m.log)-1].data = []byte("damaged")
+	m.mu.Unlock()
+	taken, ok := b.queue.TryTake(testKind)
+	require.True(t, ok)
+	require.Equal(t, id, taken)
+	_, err = b.claim(t.Context(), id, "")
+	require.ErrorIs(t, err, job.ErrDamaged)
+	b.queue.Return(id, 0)
+	_, ok = b.queue.TryTake(testKind)
+	require.False(t, ok)
+	_, err = b.Job(t.Context(), id)
+	require.ErrorIs(t, err, job.ErrDamaged)
+}
+
 // A claim that the store does not take is not tried again at once.
 func TestClaimDoesNotSpin(t *testing.T) {
 	h := &hook{store: newShared(t)}

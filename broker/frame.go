@@ -48,6 +48,20 @@ func (m *frame) moved() bool { return len(m.Records) == 0 && m.Lease == 0 }
 // errDamaged is the error of stored bytes that are not what was written.
 var errDamaged = errors.New("stored message is damaged")
 
+// toldDamage is errDamaged as somebody has told it before.
+type toldDamage string
+
+func (d toldDamage) Error() string     { return string(d) }
+func (d toldDamage) Is(err error) bool { return err == errDamaged }
+
+// damagedBy is errDamaged, and why.
+func damagedBy(err error) error {
+	if errors.Is(err, errDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errDamaged, err)
+}
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const magic = "ms1 "

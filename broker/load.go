@@ -35,6 +35,7 @@ func (b *Broker) load(ctx context.Context) error {
 		if err != nil {
 			b.found("damaged archive entry", zap.String("job", s.subject), zap.Error(err))
 			bad++
+			b.loaded(&job.Job{ID: job.ID(s.subject)}) // that it is there
 			return
 		}
 		finished[a.Job.ID] = len(a.Parts)
@@ -87,16 +88,16 @@ func (b *Broker) replay(s stored) {
 	}
 	e := b.jobs[id]
 	if e == nil {
-		e = &entry{subject: s.subject, first: s.position, floor: s.position, behind: b.written, job: job.Job{ID: id, Kind: kind}}
-		b.jobs[id] = e
+		e = &entry{subject: s.subject, first: s.position, job: job.Job{ID: id, Kind: kind}}
+		b.put(e, s.position)
 	}
 	e.tail = s.position
 	if err := b.replayInto(e, s); err != nil && e.damaged == nil {
-		e.damaged = err
+		e.damaged = damagedBy(err)
 	}
 	if e.damaged != nil && e.moved != s.position {
 		e.messages = append(e.messages, kept{position: s.position})
-		e.size += int64(len(s.data))
+		b.floors.resize(e, e.size+int64(len(s.data)))
 		b.written += int64(len(s.data))
 	}
 }
@@ -158,7 +159,7 @@ func (b *Broker) drop(e *entry) {
 	b.unhold(e)
 	b.room.owe(e, -e.owed)
 	if b.jobs[e.job.ID] == e {
-		delete(b.jobs, e.job.ID)
+		b.remove(e)
 	}
 }
 

@@ -21,6 +21,7 @@ type entry struct {
 	floor    uint64 // what is in the log lies here or above
 	moved    uint64 // position of its part record, which has all before; 0: there is none
 	behind   int64  // bytes of the log before floor
+	placed   bool   // it is among the floors
 	size     int64  // bytes that it has in the log
 	bytes    int64  // of its events
 	held     int64  // bytes of messages held here
@@ -281,7 +282,8 @@ func isClosed(c chan struct{}) bool {
 func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after job.Job) {
 	was, before := e.job.Status, e.job.Cursor
 	if before.Start() {
-		e.first, e.floor = position, position
+		e.first = position
+		b.floors.move(e, position, b.written)
 	}
 	e.job, e.tail = after, position
 	b.room.used.Add(int64(len(data)))
@@ -314,7 +316,7 @@ func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
 		return
 	}
 	b.room.stored(e, n)
-	e.size += n
+	b.floors.resize(e, e.size+n)
 	if e.held+n <= holdJob && b.cached+n <= holdAll {
 		k.data = data
 		e.held += n
@@ -326,6 +328,6 @@ func (b *Broker) keep(e *entry, m *frame, data []byte, position uint64) {
 // forget drops an entry that has nothing in the log and nothing under way.
 func (b *Broker) forget(e *entry) {
 	if !e.inFlight && len(e.pending) == 0 && !e.job.Exists() && e.damaged == nil && b.jobs[e.job.ID] == e {
-		delete(b.jobs, e.job.ID)
+		b.remove(e)
 	}
 }

@@ -136,7 +136,7 @@ func (m *mender) read(stream string, n int) (*block, error) {
 func (m *mender) report(stream string, n int, f finding) {
 	m.found++
 	m.log.Error("damage in the store", zap.String("message", f.what), zap.String("subject", f.subject), zap.String("stream", stream),
-		zap.Int("block", n), zap.Int("offset", f.at), zap.Int("bytes", f.size), zap.String("as it was", filepath.Join(m.dir, asideDir)))
+		zap.Int("block", n), zap.Int("offset", f.at), zap.Int("bytes", f.size), zap.String("copy of the block", filepath.Join(m.dir, asideDir)))
 }
 
 // replace sets a block file aside and puts data in its place. The index goes first: it is of

@@ -233,6 +233,7 @@ func (m *model) next(t *rapid.T) {
 
 // check looks at all that is stored.
 func (m *model) check(t *rapid.T) {
+	requireFloors(t, m.now)
 	for _, j := range m.jobs {
 		got, err := m.now.Job(context.Background(), j.id)
 		require.NoError(t, err)

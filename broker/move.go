@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -71,11 +70,10 @@ func (b *Broker) purgeBelow(mark uint64) {
 func (b *Broker) mark() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	mark := b.head + 1
-	for _, e := range b.jobs {
-		mark = min(mark, e.floor)
+	if first := b.floors.first(); first != nil {
+		return min(b.head+1, first.floor)
 	}
-	return mark
+	return b.head + 1
 }
 
 // Purged returns the position up to which the log was purged.
@@ -102,18 +100,14 @@ func (b *Broker) moveOld() {
 func (b *Broker) oldest() (oldest *entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var needed int64
-	behind := b.written
-	for _, e := range b.jobs {
-		needed += e.size
-		behind = min(behind, e.behind)
-		if oldest == nil || e.behind < oldest.behind {
-			oldest = e
-		}
+	oldest = b.floors.first()
+	if oldest == nil {
+		return nil
 	}
 	// To move a job writes what it has once more: as long as that is less than what
 	// becomes free, the work is worth it.
-	if garbage := b.written - behind - needed; garbage <= max(b.moveBehind, needed) {
+	needed := b.floors.size
+	if garbage := b.written - oldest.behind - needed; garbage <= max(b.moveBehind, needed) {
 		return nil
 	}
 	switch {
@@ -217,8 +211,9 @@ func (b *Broker) rebase(e *entry, m *frame, position uint64) {
 	b.unhold(e)
 	b.room.owe(e, -e.owed)
 	b.room.owe(e, lastRecords+int64(len(m.Attachment)))
-	e.messages, e.size = nil, int64(len(m.Attachment))
-	e.moved, e.floor, e.behind = position, position, b.written
+	e.messages, e.moved = nil, position
+	b.floors.resize(e, int64(len(m.Attachment)))
+	b.floors.move(e, position, b.written)
 }
 
 // restore makes e what the part record m, found at position, says.
@@ -238,7 +233,7 @@ func (b *Broker) restore(e *entry, m *frame, position uint64) error {
 	e.first, e.bytes, e.damaged = l.First, l.Bytes, nil
 	e.remnant, e.ended = false, false
 	if l.Damage != "" {
-		e.damaged = errors.New(l.Damage)
+		e.damaged = toldDamage(l.Damage)
 	}
 	b.rebase(e, m, position)
 	return nil

@@ -132,11 +132,13 @@ func TestMoveOutlivesProcess(t *testing.T) {
 				b.purgeBelow(b.mark())
 			}
 			before, j := allEvents(t, b, id), entryOf(b, id).job
+			requireFloors(t, b)
 			b.mu.Lock()
 			b.stop()
 			b.mu.Unlock()
 
 			next := node(t, s)
+			requireFloors(t, next)
 			require.Equal(t, before, allEvents(t, next, id)[:len(before)])
 			after, err := next.Job(t.Context(), id)
 			require.NoError(t, err)

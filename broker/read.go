@@ -207,6 +207,9 @@ func (b *Broker) somePacked(ctx context.Context, subject string, a *archive, pos
 			continue
 		}
 		body, err := b.store.archived(ctx, partName(string(a.Job.ID), n))
+		if errors.Is(err, errNone) {
+			err = damagedBy(err)
+		}
 		if err != nil {
 			return nil, unavailable(fmt.Errorf("part %d of job %s: %w", n, a.Job.ID, err))
 		}

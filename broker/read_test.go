@@ -189,7 +189,7 @@ func TestHoleIsTold(t *testing.T) {
 	events := allEvents(t, b, id)
 	require.NoError(t, m.purge(t.Context(), events[messages/2].Place.Position+1))
 	_, err := b.History(t.Context(), id, events[messages/2-1].Cursor(), pageSize)
-	require.ErrorIs(t, err, errSilent)
+	require.ErrorIs(t, err, job.ErrDamaged)
 	require.ErrorIs(t, err, errMissing)
 }
 

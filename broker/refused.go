@@ -77,7 +77,7 @@ func (b *Broker) adopt(e *entry, bt *batch, s stored) (own bool, err error) {
 	}
 	if err != nil {
 		b.log.Error("damaged job", zap.String("job", string(e.job.ID)), zap.Uint64("position", s.position), zap.Error(err))
-		b.settle(e, bt, 0, unavailable(err))
+		b.settle(e, bt, 0, unavailable(damagedBy(err)))
 		return false, err
 	}
 	b.commit(e, m, s.data, s.position, after)

@@ -255,6 +255,8 @@ func TestNoSweepAfterDamage(t *testing.T) {
 	m.mu.Unlock()
 	b, logs := reopen(t, shared{m}, time.Hour)
 	require.Equal(t, 1, logs.FilterMessageSnippet("damaged archive entry").Len())
+	_, err := b.Job(t.Context(), task.Job.ID)
+	require.ErrorIs(t, err, job.ErrDamaged)
 	body, err := b.store.archived(t.Context(), partName(string(task.Job.ID), 0))
 	require.NoError(t, err)
 	require.NotEmpty(t, body)

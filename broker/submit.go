@@ -102,10 +102,23 @@ func submitted(q *job.Request) job.Record {
 func (b *Broker) entry(kind string, id job.ID, owner string) *entry {
 	e := b.jobs[id]
 	if e == nil {
-		e = &entry{subject: subjectOf(kind, id), floor: b.head + 1, behind: b.written, job: job.Job{ID: id, Kind: kind, Owner: owner}}
-		b.jobs[id] = e
+		e = &entry{subject: subjectOf(kind, id), job: job.Job{ID: id, Kind: kind, Owner: owner}}
+		b.put(e, b.head+1)
 	}
 	return e
+}
+
+// put takes e into the log, from position floor on. b.mu is held, or nobody else is there
+// yet.
+func (b *Broker) put(e *entry, floor uint64) {
+	b.jobs[e.job.ID] = e
+	b.floors.add(e, floor, b.written)
+}
+
+// remove is the end of put.
+func (b *Broker) remove(e *entry) {
+	delete(b.jobs, e.job.ID)
+	b.floors.remove(e)
 }
 
 // Cancel asks a job to stop: a queued one is over at once, a running one is told.

@@ -50,6 +50,9 @@ func (b *Broker) claim(ctx context.Context, id job.ID, worker string) (*Task, er
 		return nil, job.ErrLeaseLost
 	}
 	input, err := b.input(ctx, id)
+	if errors.Is(err, errDamaged) && !errors.Is(err, errMissing) {
+		b.setDamaged(e, err) // else it is claimed again and again
+	}
 	if err != nil {
 		return nil, err
 	}

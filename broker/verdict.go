@@ -19,10 +19,13 @@ var errSilent = func() *job.Problem {
 	return p
 }()
 
-// unavailable is errSilent, and why.
+// unavailable is errSilent, and why; or job.ErrDamaged, if that is why.
 func unavailable(err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, errDamaged):
+		return fmt.Errorf("%w (%w)", job.ErrDamaged, err)
 	}
 	return fmt.Errorf("%w (%w)", errSilent, err)
 }

@@ -49,7 +49,7 @@ type Checked struct {
 const (
 	nothingLost    = "nothing is lost"
 	messageLost    = "the message is lost"
-	jobUnavailable = "the job answers 503, and harms no other"
+	jobUnavailable = "the job answers 500 (job-damaged), and harms no other"
 	noStart        = "the server does not start"
 	keysAnew       = "it is made anew if its job is there, else the same submit makes a second one"
 )

@@ -203,7 +203,7 @@ func (v *verifier) checkBundle(b bundle) {
 		p.err = fmt.Errorf("they end at seq %d of %d", p.next-1, b.last)
 	}
 	if p.err != nil {
-		v.report(Finding{What: fmt.Sprintf("the packed messages of a job are damaged: %v", p.err), Then: "its events answer 503 from there on", Stream: doneStream, Job: b.job})
+		v.report(Finding{What: fmt.Sprintf("the packed messages of a job are damaged: %v", p.err), Then: "its events answer 500 (job-damaged) from there on", Stream: doneStream, Job: b.job})
 	}
 }
 

@@ -141,7 +141,7 @@ func TestVerifySays(t *testing.T) {
 		{"DONE/msgs/thw.db", "list of what expires", "too early", flip(17)},
 		{"DONE/msgs/1.blk", "piece 1 of 3 of a result is damaged", "breaks off", flip(600_000)},
 		{"DONE/msgs/1.blk", "piece 1 of 3 of a result is gone", "breaks off", func([]byte) []byte { return nil }},
-		{"DONE/msgs/1.blk", "part 1 of 3 is gone", "503", func([]byte) []byte { return nil }},
+		{"DONE/msgs/1.blk", "part 1 of 3 is gone", "500", func([]byte) []byte { return nil }},
 		{"DONE/msgs/1.blk", "2 finished jobs are missing", "404", func([]byte) []byte { return nil }},
 		{"DONE/msgs/1.blk", "the end of the stream is gone", "lost", func(b []byte) []byte { return b[:len(b)-10] }},
 		{"JOBS/msgs/*.blk", "the end of the stream is gone", "lost", func(b []byte) []byte { return b[:len(b)-10] }},

@@ -36,6 +36,7 @@ var statuses = map[string]int{
 	"rate-limited":          http.StatusTooManyRequests,
 	"headers-too-large":     http.StatusRequestHeaderFieldsTooLarge,
 	"internal":              http.StatusInternalServerError,
+	"job-damaged":           http.StatusInternalServerError,
 	"queue-full":            http.StatusServiceUnavailable,
 	"draining":              http.StatusServiceUnavailable,
 	"storage-unavailable":   http.StatusServiceUnavailable,

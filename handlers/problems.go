@@ -22,6 +22,7 @@ var advice = map[string]string{
 	"in-progress":           "Send the same request again in a moment.",
 	"job-failed":            "See the error member for what the job's last attempt ran into.",
 	"job-canceled":          "There is no result. Submit the work again if it is wanted after all.",
+	"job-damaged":           "Do not wait: it comes back only if who runs the server puts a backup of the store back. The work may be submitted again.",
 	"precondition-failed":   "Read the resource again: it is not the one that the If-Match header names.",
 	"too-large":             "Send less, or a reference to where it is.",
 	"unsupported-type":      "Send a media type that the Accept header of this answer names, without Content-Encoding.",

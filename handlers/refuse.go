@@ -49,7 +49,7 @@ func (a *API) retry() time.Duration {
 // 200 ends an EventSource for good, so what will pass is told on the stream.
 func (a *API) refuse(c *gin.Context, j *job.Job, r reading, err error) error {
 	p, _ := problemOf(err)
-	passes := p.Status >= http.StatusInternalServerError || p.Status == http.StatusTooManyRequests
+	passes := p.Status >= http.StatusInternalServerError && !p.Is(job.ErrDamaged) || p.Status == http.StatusTooManyRequests
 	if r.format != sseType || !passes {
 		return err
 	}

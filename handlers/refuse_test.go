@@ -183,3 +183,21 @@ func TestBusyWaits(t *testing.T) {
 		require.Equal(t, "respond-async", a.Header.Get("Preference-Applied"))
 	})
 }
+
+// A job that is damaged will not come back by waiting: its readers hear that by a status,
+// which ends an EventSource.
+func TestDamagedIsNotWaitedFor(t *testing.T) {
+	for _, call := range []string{"Job", "Open"} {
+		serve(t, func(t *testing.T, s *service) {
+			id := s.submit()
+			s.begin(id)
+			s.fail(call, fmt.Errorf("%w (why)", job.ErrDamaged))
+			for _, accept := range []string{sseType, ndjsonType, jsonType} {
+				a := s.get(pathOf(id, "/events"), "Accept", accept)
+				s.problem(a, 500, "job-damaged")
+				require.Empty(t, a.Header.Get("Retry-After"))
+				require.NotContains(t, a.body, "why")
+			}
+		})
+	}
+}

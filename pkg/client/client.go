@@ -242,5 +242,5 @@ func (c *Client) Passing(err error) bool {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true
 	}
-	return p.Status >= 500
+	return p.Status >= 500 && !p.Is(job.ErrDamaged)
 }

@@ -80,6 +80,7 @@ var (
 	ErrQueueFull = Problemf("queue-full", "")
 	ErrDraining  = Problemf("draining", "")
 	ErrTooLarge  = Problemf("too-large", "")
+	ErrDamaged   = Problemf("job-damaged", "")
 )
 
 // Titles names every type of problem. The part of requests comes first, then
@@ -95,6 +96,7 @@ var Titles = map[string]string{
 	"in-progress":           "The same request is being stored",
 	"job-failed":            "The job failed",
 	"job-canceled":          "The job was canceled",
+	"job-damaged":           "What is stored of the job is damaged",
 	"precondition-failed":   "The representation is not the one that was named",
 	"too-large":             "The body is larger than allowed",
 	"unsupported-type":      "The media type is not accepted here",

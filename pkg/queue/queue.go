@@ -77,11 +77,12 @@ func (q *Queue) line(kind string) *line {
 
 // Fold takes one commit of the log.
 func (q *Queue) Fold(c *job.Commit) {
-	if c.Job.Status == "" {
-		return // it is damaged: nobody can run it
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if c.Job.Status == "" { // it is damaged: nobody can run it
+		q.drop(c.Job.ID)
+		return
+	}
 	l := q.line(c.Job.Kind)
 	if c.Was == "" && len(c.Events) > 0 && l.admitted > 0 {
 		l.admitted--
@@ -89,10 +90,7 @@ func (q *Queue) Fold(c *job.Commit) {
 	it := q.items[c.Job.ID]
 	switch {
 	case c.Job.Status.Over():
-		if it != nil {
-			it.leave()
-			delete(q.items, it.id)
-		}
+		q.drop(c.Job.ID)
 	case c.Job.Status == job.StatusRunning:
 		q.item(c.Job).run()
 	case it == nil || it.state == running:
@@ -102,6 +100,15 @@ func (q *Queue) Fold(c *job.Commit) {
 		it.wait(time.Now())
 	}
 	l.look()
+}
+
+// drop forgets a job, if it is known. q.mu is held.
+func (q *Queue) drop(id job.ID) {
+	if it := q.items[id]; it != nil {
+		it.leave()
+		delete(q.items, id)
+		it.line.look() // there may be room for another
+	}
 }
 
 // item returns the item of j, a new one if it has none. q.mu is held.

@@ -64,6 +64,21 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// What turns out to be damaged is out of the queue, in whatever state it was.
+func TestDamaged(t *testing.T) {
+	l := newLog(job.Kind{Name: "k", Concurrency: 1})
+	l.put("a", job.StatusQueued)
+	l.put("b", job.StatusQueued)
+	require.Equal(t, "a", l.take())
+	l.q.Fold(&job.Commit{Job: &job.Job{ID: "a", Kind: "k"}})
+	require.Equal(t, "b", l.take(), "its place is free")
+	l.q.Fold(&job.Commit{Job: &job.Job{ID: "b", Kind: "k"}})
+	l.q.Return("b", 0)
+	require.Empty(t, l.take())
+	queued, running := l.q.Depth("k")
+	require.Zero(t, queued+running)
+}
+
 func TestConcurrency(t *testing.T) {
 	l := newLog(job.Kind{Name: "k", Concurrency: 2})
 	for _, id := range []string{"a", "b", "c", "d"} {
