@@ -91,10 +91,11 @@ func complete(r *job.Request, k job.Kind) *job.Request {
 
 // submitted is the first record of a job.
 func submitted(q *job.Request) job.Record {
-	return job.Record{
-		Type: job.Queued, Attempt: 1, Private: &job.Private{Request: q},
-		Data: job.MustData(job.QueuedData{Kind: q.Kind, Attempt: 1, Reason: job.ReasonSubmitted}),
+	d := job.QueuedData{Kind: q.Kind, Attempt: 1, Reason: job.ReasonSubmitted}
+	if q.RunAt.After(time.Now()) {
+		d.RunAt = (*job.Time)(&q.RunAt)
 	}
+	return job.Record{Type: job.Queued, Attempt: 1, Private: &job.Private{Request: q}, Data: job.MustData(d)}
 }
 
 // entry returns the job's entry, a fresh one if it has none. It is dropped again

@@ -32,6 +32,34 @@ func testSubmit(t *testing.T, s Store) {
 	require.ErrorIs(t, err, job.ErrNotFound)
 }
 
+// A job does not begin before its time, whatever happens meanwhile.
+func testRunAt(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	at := time.Now().Add(500 * time.Millisecond).UTC().Truncate(time.Millisecond)
+	id := job.NewID()
+	_, err := r.Submit(t.Context(), id, &job.Request{Kind: kind, RunAt: at})
+	require.NoError(t, err)
+	late := job.NewID()
+	_, err = r.Submit(t.Context(), late, &job.Request{Kind: kind, RunAt: time.Now().Add(-time.Hour)})
+	require.NoError(t, err)
+	next, stop := r.attempts()
+	defer stop()
+	task, m := next()
+	require.Equal(t, late, task.Job.ID, "one whose time has passed does not wait")
+	m.Ack()
+	for _, id := range []job.ID{id, late} {
+		j, err := r.Job(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, id != late, j.RunAt.Equal(at))
+	}
+	task, m = next()
+	require.Equal(t, id, task.Job.ID)
+	m.Ack()
+	j := r.await(id, over)
+	require.False(t, j.StartedAt.Before(at), "%s before %s", j.StartedAt, at)
+	require.Contains(t, string(r.history(id, job.Cursor{})[0].Data), job.Time(at).String())
+}
+
 func testSameID(t *testing.T, s Store) {
 	r := open(t, s, nil)
 	id := job.NewID()

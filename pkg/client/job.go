@@ -81,6 +81,8 @@ type SubmitOptions struct {
 	Retention    time.Duration // of the job, after its end
 	StartTimeout time.Duration // for the first attempt to begin
 	Deadline     time.Time     // for the end
+	RunAt        time.Time     // not before; at most 30 days ahead
+	Delay        time.Duration // the same, from now on; not both
 	Wait         time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
 
 	// Key makes the submit one that can be repeated: for 24 hours the same key, with the
@@ -176,6 +178,12 @@ func (o *SubmitOptions) query() url.Values {
 	}
 	if o.Retention > 0 {
 		q.Set("retention", o.Retention.String())
+	}
+	if !o.RunAt.IsZero() {
+		q.Set("run_at", o.RunAt.UTC().Format(time.RFC3339Nano))
+	}
+	if o.Delay > 0 {
+		q.Set("delay", o.Delay.String())
 	}
 	if o.StartTimeout > 0 {
 		q.Set("start_timeout", o.StartTimeout.String())
