@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -96,6 +97,25 @@ func submitted(q *job.Request) job.Record {
 		d.RunAt = (*job.Time)(&q.RunAt)
 	}
 	return job.Record{Type: job.Queued, Attempt: 1, Private: &job.Private{Request: q}, Data: job.MustData(d)}
+}
+
+// Request returns what a job was asked for, with its input, whether it lives or is over.
+func (b *Broker) Request(ctx context.Context, id job.ID) (r *job.Request, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err = b.each(ctx, id, 0, 1, func(_ uint64, m *frame) bool {
+		if len(m.Records) == 0 || m.Records[0].Private == nil || m.Records[0].Private.Request == nil {
+			return false
+		}
+		q := *m.Records[0].Private.Request
+		q.Kind, q.Owner, q.Input = m.Kind, m.Owner, bytes.Clone(m.Attachment)
+		r = &q
+		return false
+	})
+	if err == nil && r == nil {
+		err = unavailable(errMissing)
+	}
+	return r, err
 }
 
 // entry returns the job's entry, a fresh one if it has none. It is dropped again

@@ -43,6 +43,7 @@ type options struct {
 	deadline  string // as it was asked for
 	runAt     string // as it was asked for
 	delay     time.Duration
+	retryOf   job.ID // the job that all the others are of; "": none
 }
 
 // setJSON sets an option from a member of a body.

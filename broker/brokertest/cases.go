@@ -60,6 +60,32 @@ func testRunAt(t *testing.T, s Store) {
 	require.Contains(t, string(r.history(id, job.Cursor{})[0].Data), job.Time(at).String())
 }
 
+// What a job was asked for is there as long as the job.
+func testRequest(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := job.NewID()
+	want := &job.Request{Kind: kind, Owner: "somebody", Input: []byte("in\x00put"), InputType: "text/x", Tags: []string{"a"}, Priority: job.High, StartTimeout: time.Hour}
+	_, err := r.Submit(t.Context(), id, want)
+	require.NoError(t, err)
+	requireRequest := func() {
+		got, err := r.Request(t.Context(), id)
+		require.NoError(t, err)
+		got.MaxAttempts, got.Timeout, got.Retention = 0, 0, 0 // the kind's
+		require.Equal(t, want, got)
+	}
+	requireRequest()
+	next, stop := r.attempts()
+	defer stop()
+	_, m := next()
+	requireRequest()
+	m.Ack()
+	r.await(id, over)
+	r.awaitArchived(id)
+	requireRequest()
+	_, err = r.Request(t.Context(), job.NewID())
+	require.ErrorIs(t, err, job.ErrNotFound)
+}
+
 func testSameID(t *testing.T, s Store) {
 	r := open(t, s, nil)
 	id := job.NewID()
