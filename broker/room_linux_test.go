@@ -181,3 +181,28 @@ func TestDiskFull(t *testing.T) {
 	}
 	require.Equal(t, []job.Type{job.Queued}, typesOf(t, b, id))
 }
+
+// A server that was killed, and is started anew on a disk without any room, serves what
+// it has.
+func TestStartOnFullDisk(t *testing.T) {
+	dir := smallDisk(t)
+	data := filepath.Join(dir, "data")
+	b := disk(t, data, 1<<40)
+	id := submitTo(t, b)
+	require.NoError(t, b.Close())
+	atTheEnd, err := filepath.Glob(filepath.Join(data, "jetstream/*/streams/*/msgs/index.db")) // to remove them makes room
+	require.NoError(t, err)
+	for _, name := range append(atTheEnd, filepath.Join(data, cleanFile)) {
+		require.NoError(t, os.Remove(name))
+	}
+
+	free := fill(t, dir)
+	b = disk(t, data, 1<<40)
+	require.Equal(t, []job.Type{job.Queued}, typesOf(t, b, id))
+	_, err = b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, errFull())
+
+	free()
+	eventually(t, "there is room again", func() bool { return b.room.forSubmit(1) == nil })
+	submitTo(t, b)
+}
