@@ -340,6 +340,14 @@ func (s *jetStream) usage(ctx context.Context) (used, limit int64, err error) {
 	return int64(info.Store), max(0, info.Limits.MaxStore), nil // -1: as many as it gets
 }
 
+func (s *jetStream) full() bool {
+	if s.embedded == nil || !s.embedded.full.Load() {
+		return false
+	}
+	s.sick.Store(true)
+	return true
+}
+
 // envelope is what the head of a message and its headers take at the most.
 const envelope = 8 << 10
 

@@ -182,6 +182,21 @@ func TestDiskFull(t *testing.T) {
 	require.Equal(t, []job.Type{job.Queued}, typesOf(t, b, id))
 }
 
+// From the first write on that found no space nobody else has to wait for the same.
+func TestSubmitBehindAFailedWrite(t *testing.T) {
+	dir := smallDisk(t)
+	b := disk(t, filepath.Join(dir, "data"), 1<<40)
+	free := fill(t, dir)
+	serverLog{b.log.Sugar(), b.store.(*jetStream).embedded}.Errorf("Critical write error: %v", syscall.ENOSPC)
+	_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, errFull())
+	free()
+	eventually(t, "submits are taken again, though nothing else was to be written", func() bool {
+		_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+		return err == nil
+	})
+}
+
 // A server that was killed, and is started anew on a disk without any room, serves what
 // it has.
 func TestStartOnFullDisk(t *testing.T) {
