@@ -204,6 +204,12 @@ func TestStartOnFullDisk(t *testing.T) {
 	data := filepath.Join(dir, "data")
 	b := disk(t, data, 1<<40)
 	id := submitTo(t, b)
+	_, err := b.Secret(t.Context(), "any", []byte("old"))
+	require.NoError(t, err)
+	var ran []*Task
+	for range 20 { // to take them back needs more than the disk's last page
+		ran = append(ran, claimFrom(t, b, submitTo(t, b)))
+	}
 	require.NoError(t, b.Close())
 	atTheEnd, err := filepath.Glob(filepath.Join(data, "jetstream/*/streams/*/msgs/index.db")) // to remove them makes room
 	require.NoError(t, err)
@@ -214,10 +220,16 @@ func TestStartOnFullDisk(t *testing.T) {
 	free := fill(t, dir)
 	b = disk(t, data, 1<<40)
 	require.Equal(t, []job.Type{job.Queued}, typesOf(t, b, id))
+	secret, err := b.Secret(t.Context(), "any", []byte("new"))
+	require.NoError(t, err)
+	require.Equal(t, "old", string(secret))
 	_, err = b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
 	require.ErrorIs(t, err, errFull())
 
 	free()
 	eventually(t, "there is room again", func() bool { return b.room.forSubmit(1) == nil })
 	submitTo(t, b)
+	for _, task := range ran {
+		eventually(t, "its attempt is over", func() bool { return len(typesOf(t, b, task.Job.ID)) > 2 })
+	}
 }
