@@ -178,9 +178,18 @@ const voidWriters = 64
 // voidLeases takes back the jobs that ran when the process ended: this is the only
 // process of the store, so nobody holds them any more, unless it is a pull worker.
 func (b *Broker) voidLeases() {
+	all, list := make(chan struct{}), b.running()
+	b.done.Go(func() { defer close(all); b.voidAll(list) })
+	select {
+	case <-all:
+	case <-time.After(answerTime): // the disk is full, say: what there is can be read, and nobody runs these jobs yet
+	}
+}
+
+func (b *Broker) voidAll(list []*entry) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, voidWriters)
-	for _, e := range b.running() {
+	for _, e := range list {
 		if b.asks[e.job.Kind] != nil && !e.job.LeasedUntil.IsZero() {
 			continue // the worker is another process, and may live
 		}

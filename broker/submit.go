@@ -37,6 +37,9 @@ func (b *Broker) admit(r *job.Request) error {
 	if err := r.Late(time.Now()); err != nil {
 		return err
 	}
+	if b.store.full() {
+		return errFull()
+	}
 	if err := b.room.forSubmit(int64(len(r.Input))); err != nil {
 		return err
 	}
