@@ -19,10 +19,10 @@ var errSilent = func() *job.Problem {
 	return p
 }()
 
-// unavailable is errSilent, and why.
+// unavailable is errSilent, and why. A store that is full has answered.
 func unavailable(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, errFull()) {
+		return err
 	}
 	return fmt.Errorf("%w (%w)", errSilent, err)
 }
