@@ -179,10 +179,13 @@ const voidWriters = 64
 func (b *Broker) voidLeases() {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, voidWriters)
-	for _, e := range b.running() {
-		if b.asks[e.job.Kind] != nil && !e.job.LeasedUntil.IsZero() {
-			continue // the worker is another process, and may live
+	var gone []*entry
+	b.running(func(e *entry) {
+		if b.asks[e.job.Kind] == nil || e.job.LeasedUntil.IsZero() { // else the worker is another process, and may live
+			gone = append(gone, e)
 		}
+	})
+	for _, e := range gone {
 		slots <- struct{}{}
 		wg.Go(func() {
 			b.void(e)
@@ -192,15 +195,15 @@ func (b *Broker) voidLeases() {
 	wg.Wait()
 }
 
-func (b *Broker) running() (list []*entry) {
+// running calls each with the jobs that run, with b.mu held.
+func (b *Broker) running(each func(*entry)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range b.jobs {
 		if e.damaged == nil && e.job.Status == job.StatusRunning {
-			list = append(list, e)
+			each(e)
 		}
 	}
-	return list
 }
 
 // void takes one job back from an attempt that is no more.
