@@ -103,6 +103,12 @@ func (b *submitter) follow(id, kind string) {
 	all.Wait()
 }
 
+// input is what a job is given: its work knows by it under which key it was submitted.
+type input struct {
+	By  int    `json:"by"`
+	Key string `json:"key,omitempty"`
+}
+
 // submit submits until a job is accepted. One whose answer was lost may be done too;
 // without a key nobody will ever know of it.
 func (b *submitter) submit(kind string) (id string) {
@@ -143,7 +149,7 @@ func (b *submitter) try(kind, key string) (id string, ok bool) {
 	}
 	e := entry{Kind: kind, Key: key}
 	defer func() { b.diary.note(e) }()
-	a, err := b.ask(http.MethodPost, "/v1/jobs", object{"kind": kind, "input": object{"by": b.n}}, headers...)
+	a, err := b.ask(http.MethodPost, "/v1/jobs", object{"kind": kind, "input": input{b.n, key}}, headers...)
 	if err != nil {
 		e.What, e.Detail = silent, err.Error()
 		return "", false
