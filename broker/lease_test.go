@@ -173,3 +173,42 @@ func TestLateFinish(t *testing.T) {
 		race.Wait()
 	}
 }
+
+// Whoever works on a job that was asked to stop is told so, and has the time to say its
+// last, also by the process that begins behind the request.
+func TestCancelOutlivesProcess(t *testing.T) {
+	s := newShared(t)
+	b := pulling(t, s)
+	leases := map[job.ID]uint64{}
+	for range 8 {
+		id := submitTo(t, b)
+		leases[id] = claimFrom(t, b, id).lease
+		_, err := b.Cancel(t.Context(), id, "", "")
+		require.NoError(t, err)
+	}
+	next := pulling(t, s)
+	sub := next.Subscriber(0)
+	out, err := sub.Subscribe(t.Context(), Topic(testKind))
+	require.NoError(t, err)
+	for range 8 {
+		select {
+		case m := <-out:
+			task := TaskOf(m)
+			require.Equal(t, leases[task.Job.ID], task.lease)
+			require.ErrorIs(t, context.Cause(m.Context()), job.ErrCanceled)
+			m.Ack() // it was done a moment before
+			<-task.Ended()
+			require.Equal(t, job.StatusSucceeded, statusOf(t, next, task.Job.ID))
+		case <-time.After(timeToWait):
+			t.Fatal("it is ended unheard")
+		}
+	}
+	require.NoError(t, sub.Close())
+}
+
+func statusOf(t *testing.T, b *Broker, id job.ID) job.Status {
+	t.Helper()
+	j, err := b.Job(t.Context(), id)
+	require.NoError(t, err)
+	return j.Status
+}

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -58,7 +57,7 @@ func (m *model) hand(t *rapid.T, msg *message.Message) *modelTask {
 }
 
 // goOn has the workers of the process before say on what they had to say: with the same
-// leases, in the next. Those who were to stop it may take for stopped.
+// leases, in the next, also those who are to stop.
 func (m *model) goOn(t *rapid.T, ran map[*modelJob]*modelTask) {
 	for late := time.After(timeToWait); len(ran) > 0; {
 		select {
@@ -69,10 +68,6 @@ func (m *model) goOn(t *rapid.T, ran map[*modelJob]*modelTask) {
 			require.Equal(t, was.lease, task.lease)
 			delete(ran, task.job)
 			m.hold(task.job, task)
-		case <-time.After(tick):
-			maps.DeleteFunc(ran, func(j *modelJob, _ *modelTask) bool {
-				return j.asked && m.status(t, j) == job.StatusCanceled
-			})
 		case <-late:
 			require.Empty(t, ran, "nobody goes on with them")
 		}
