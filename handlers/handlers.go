@@ -67,8 +67,8 @@ type Desk interface {
 	// Lease waits for work of the kinds, and returns as much as there is then, but no
 	// more than most attempts.
 	Lease(ctx context.Context, wait time.Duration, worker string, most int, kinds ...string) ([]job.Lease, error)
-	// Report stores what the worker of an attempt says, all or nothing of it:
-	// invalid-input, or job.ErrLeaseLost.
+	// Report stores what the worker of an attempt says: nothing of what is invalid-input,
+	// or comes behind the end of the lease, job.ErrLeaseLost.
 	Report(ctx context.Context, id job.ID, lease uint64, said []job.Said) (job.Standing, error)
 }
 
