@@ -40,13 +40,15 @@ func (b *Broker) load(ctx context.Context) error {
 		}
 		finished[a.Job.ID] = len(a.Parts)
 		b.archived(&a.Job, s.position)
-		if s.position <= marked.Ended {
+		if s.position <= marked.Ended || a.Job.Erased { // then it lies in the place of one that was there
 			kept.add(&a.Job)
 		}
 		if relock && a.Job.Once != nil {
 			keyed = append(keyed, &a.Job)
 		}
-		b.loaded(&a.Job)
+		if !a.Job.Erased {
+			b.loaded(&a.Job)
+		}
 	})
 	if err != nil {
 		return err
@@ -147,6 +149,7 @@ func (b *Broker) sort(e *entry, archived bool) {
 	}
 }
 
+// loaded tells the folds of a job as it stands.
 func (b *Broker) loaded(j *job.Job) {
 	for _, fold := range b.folds {
 		fold(&job.Commit{Job: j})

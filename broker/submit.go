@@ -216,6 +216,9 @@ func (b *Broker) Job(ctx context.Context, id job.ID) (job.Job, error) {
 	e := b.jobs[id]
 	if e != nil && (e.job.Exists() || e.damaged != nil) {
 		defer b.mu.Unlock()
+		if e.job.Erased {
+			return job.Job{}, job.ErrNotFound
+		}
 		return e.job, unavailable(e.damaged)
 	}
 	b.mu.Unlock()

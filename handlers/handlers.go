@@ -38,6 +38,8 @@ type Log interface {
 	// Cancel asks for the job's end and returns it as it stands afterwards. A job
 	// that is over comes back unchanged.
 	Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error)
+	// Erase removes a job and all that is stored of it; one that runs is told to stop.
+	Erase(ctx context.Context, id job.ID, by string) error
 	// Result returns the bytes of the result of a job that succeeded.
 	Result(ctx context.Context, j job.Job) (io.ReadSeekCloser, error)
 	// Ready returns nil if a write would be stored now.
@@ -140,6 +142,7 @@ func (a *API) Routes(r gin.IRouter) {
 	v1.POST("/jobs", a.handle(a.submit))                                  // submit.go
 	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                         // raw.go
 	get(v1, "/jobs/:id", a.handle(a.job))                                 // job.go
+	v1.DELETE("/jobs/:id", a.handle(a.erase))                             // erase.go
 	get(v1, "/jobs/:id/events", a.handle(a.events))                       // events.go
 	get(v1, "/jobs/:id/result", a.handle(a.result))                       // result.go
 	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))                       // cancel.go
