@@ -19,11 +19,12 @@ func verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Looks through the store of a server that is stopped",
-		Long: `Reads all of an embedded store and changes nothing: each record by its seal, each
-message that is kept by its own checksum, each job by the sequence of its events, and
-whether the parts and results that jobs name are there. Prints a line for each thing
-that is wrong: where, what, which job if that can be told, and what the server makes of
-it at its next start. What was deleted, replaced or has expired is nobody's loss.
+		Long: `Reads all of an embedded store and changes nothing: each record by its seal (the
+checksum that the embedded server writes behind it), each message that is kept by its
+own, each job by the sequence of its events, and whether the parts and results that jobs
+name are there. Prints a line for each thing that is wrong: where, what, which job if that
+can be told, and what the server makes of it at its next start. What was deleted, replaced
+or has expired is nobody's loss.
 
 Ends with 0 if the store is sound, 6 if it is damaged, and 1 if it could not be looked at:
 there is none, or a server has it open. Stop that, or verify a copy.
