@@ -161,6 +161,9 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 	if err := s.config.validate(s.kinds); err != nil {
 		return nil, err
 	}
+	if err := free(s.config.Listen); err != nil {
+		return nil, err
+	}
 	p := &parts{worked: make(chan struct{})}
 	kinds := rulesOf(s.kinds)
 	p.queue = queue.New(kinds...)
@@ -182,6 +185,16 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 		return nil, errors.Join(err, p.broker.Close())
 	}
 	return p, nil
+}
+
+// free fails where nobody can listen: the store is not touched then, and not mended. The
+// address is let go again, so that who comes before the store is open is refused at once.
+func free(address string) error {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	return ln.Close()
 }
 
 // openLog is the log that hub and index ask; there is none until it is open, and
