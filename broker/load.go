@@ -178,12 +178,24 @@ const voidWriters = 64
 // voidLeases takes back the jobs that ran when the process ended: this is the only
 // process of the store, so nobody holds them any more, unless it is a pull worker.
 func (b *Broker) voidLeases() {
+	var gone []*entry
+	b.running(func(e *entry) {
+		if b.asks[e.job.Kind] == nil || e.job.LeasedUntil.IsZero() { // else the worker is another process, and may live
+			gone = append(gone, e)
+		}
+	})
+	all := make(chan struct{})
+	b.done.Go(func() { defer close(all); b.voidAll(gone) })
+	select {
+	case <-all:
+	case <-time.After(answerTime): // the disk is full, say: what there is can be read, and nobody runs these jobs yet
+	}
+}
+
+func (b *Broker) voidAll(list []*entry) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, voidWriters)
-	for _, e := range b.running() {
-		if b.asks[e.job.Kind] != nil && !e.job.LeasedUntil.IsZero() {
-			continue // the worker is another process, and may live
-		}
+	for _, e := range list {
 		slots <- struct{}{}
 		wg.Go(func() {
 			b.void(e)
@@ -193,15 +205,15 @@ func (b *Broker) voidLeases() {
 	wg.Wait()
 }
 
-func (b *Broker) running() (list []*entry) {
+// running calls each with the jobs that run, with b.mu held.
+func (b *Broker) running(each func(*entry)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range b.jobs {
 		if e.damaged == nil && e.job.Status == job.StatusRunning {
-			list = append(list, e)
+			each(e)
 		}
 	}
-	return list
 }
 
 // void takes one job back from an attempt that is no more.

@@ -296,6 +296,8 @@ func (m *memory) damage() int { return 0 }
 
 func (m *memory) sync(context.Context) error { return nil }
 
+func (m *memory) full() bool { return false }
+
 func (m *memory) heal(context.Context) error { return nil }
 
 func (m *memory) maxMessage() int { return maxPayload }

@@ -75,6 +75,10 @@ type store interface {
 	// gets.
 	usage(ctx context.Context) (used, limit int64, err error)
 
+	// full reports whether a write has failed for want of space, since when there are none:
+	// usage may not have told yet. To ask is to want it healed.
+	full() bool
+
 	// damage returns how much was found damaged, and reported, when it was opened.
 	damage() int
 

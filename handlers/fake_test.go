@@ -43,9 +43,10 @@ type world struct {
 
 // stored is one job.
 type stored struct {
-	job    job.Job
-	tape   *tape.Tape
-	result []byte
+	job     job.Job
+	tape    *tape.Tape
+	result  []byte
+	request *job.Request
 }
 
 func newWorld(t *testing.T) *world {
@@ -99,7 +100,7 @@ func (w *world) Submit(_ context.Context, id job.ID, r *job.Request) (job.Job, e
 	}
 	w.mu.Lock()
 	id, w.id, w.last = cmp.Or(w.id, id), "", r
-	w.jobs[id] = &stored{job: job.Job{ID: id, Kind: r.Kind, Owner: r.Owner}, tape: tape.New(job.Cursor{}, w.budget)}
+	w.jobs[id] = &stored{job: job.Job{ID: id, Kind: r.Kind, Owner: r.Owner}, request: r, tape: tape.New(job.Cursor{}, w.budget)}
 	w.mu.Unlock()
 	w.add(id, job.Record{
 		Type: job.Queued, Private: &job.Private{Request: r},
@@ -124,6 +125,15 @@ func (w *world) SubmitOnce(ctx context.Context, key, fingerprint string, r *job.
 		return job.Job{}, false, job.Problemf("idempotency-mismatch", "another request")
 	}
 	return w.now(used.id), true, nil
+}
+
+func (w *world) Request(_ context.Context, id job.ID) (*job.Request, error) {
+	if err := w.call("Request"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.jobs[id].request, nil
 }
 
 // keyUse is what an idempotency key was used for.

@@ -33,6 +33,8 @@ type Log interface {
 	// SubmitOnce is Submit, unless the owner has used the key already: then it returns
 	// the job that was stored for it, as it is now, and replayed.
 	SubmitOnce(ctx context.Context, key, fingerprint string, r *job.Request) (j job.Job, replayed bool, err error)
+	// Request returns what a job was asked for, with its input.
+	Request(ctx context.Context, id job.ID) (*job.Request, error)
 	// Cancel asks for the job's end and returns it as it stands afterwards. A job
 	// that is over comes back unchanged.
 	Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error)
@@ -65,8 +67,8 @@ type Desk interface {
 	// Lease waits for work of the kinds, and returns as much as there is then, but no
 	// more than most attempts.
 	Lease(ctx context.Context, wait time.Duration, worker string, most int, kinds ...string) ([]job.Lease, error)
-	// Report stores what the worker of an attempt says, all or nothing of it:
-	// invalid-input, or job.ErrLeaseLost.
+	// Report stores what the worker of an attempt says: nothing of what is invalid-input,
+	// or comes behind the end of the lease, job.ErrLeaseLost.
 	Report(ctx context.Context, id job.ID, lease uint64, said []job.Said) (job.Standing, error)
 }
 
@@ -141,6 +143,7 @@ func (a *API) Routes(r gin.IRouter) {
 	get(v1, "/jobs/:id/events", a.handle(a.events))                       // events.go
 	get(v1, "/jobs/:id/result", a.handle(a.result))                       // result.go
 	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))                       // cancel.go
+	v1.POST("/jobs/:id/retry", a.handle(a.resubmit))                      // retry.go
 	v1.POST("/leases", a.handle(a.lease))                                 // lease.go
 	v1.POST("/leases/:lease/events", a.handle(a.report))                  // report.go
 	get(v1, "/kinds", a.handle(a.listKinds))                              // kinds.go

@@ -19,7 +19,7 @@ var advice = map[string]string{
 	"method-not-allowed":    "Use one of the methods in the Allow header.",
 	"cross-origin":          "Configure the page's origin on the server, if its users may do this from there.",
 	"lease-lost":            "Stop the work and write nothing more: the job is over, waits for another attempt, or has one.",
-	"in-progress":           "Send the same request again in a moment.",
+	"in-progress":           "Send the same request again: in a moment, if it is a submit, or when the job is over.",
 	"job-failed":            "See the error member for what the job's last attempt ran into.",
 	"job-canceled":          "There is no result. Submit the work again if it is wanted after all.",
 	"job-damaged":           "Do not wait: it comes back only if who runs the server puts a backup of the store back. The work may be submitted again.",

@@ -15,8 +15,9 @@ import (
 // maxSaid is how many events one report may have: more say no more to anybody who reads.
 const maxSaid = 1000
 
-// report answers POST /v1/leases/{lease}/events: all the worker says is stored, or none
-// of it. It need not say anything to be heard of.
+// report answers POST /v1/leases/{lease}/events: if anything is wrong with what the worker
+// says none of it is stored, and with 200 all of it is. It need not say anything to be heard
+// of.
 func (a *API) report(c *gin.Context) error {
 	l, err := a.Tokens.VerifyLease(c.Param("lease"))
 	switch {

@@ -29,6 +29,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		test func(*testing.T, Store)
 	}{
 		{"a submitted job is there at once", testSubmit},
+		{"what was asked for", testRequest},
+		{"not before its time", testRunAt},
 		{"one id is one job", testSameID},
 		{"one idempotency key is one job", testOnce},
 		{"an idempotency key outlives its job", testOnceExpired},

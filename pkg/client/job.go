@@ -81,6 +81,8 @@ type SubmitOptions struct {
 	Retention    time.Duration // of the job, after its end
 	StartTimeout time.Duration // for the first attempt to begin
 	Deadline     time.Time     // for the end
+	RunAt        time.Time     // not before; at most 30 days ahead
+	Delay        time.Duration // the same, from now on; not both
 	Wait         time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
 
 	// Key makes the submit one that can be repeated: for 24 hours the same key, with the
@@ -105,17 +107,7 @@ func (c *Client) Submit(ctx context.Context, kind string, input io.Reader, o *Su
 	}
 	req.URL.RawQuery = o.query().Encode()
 	req.Header.Set("Content-Type", o.contentType())
-	if o.Wait > 0 {
-		req.Header.Set("Prefer", "wait="+seconds(o.Wait))
-	}
-	if o.Key != "" {
-		req.Header.Set("Idempotency-Key", strconv.Quote(o.Key))
-	}
-	j, err := c.job(req)
-	if o.Key != "" && req.GetBody != nil && answerLost(err) {
-		return c.again(req, err)
-	}
-	return j, err
+	return c.submit(req, o.Wait, o.Key)
 }
 
 // answerLost reports whether err leaves open whether the request was served.
@@ -177,6 +169,12 @@ func (o *SubmitOptions) query() url.Values {
 	if o.Retention > 0 {
 		q.Set("retention", o.Retention.String())
 	}
+	if !o.RunAt.IsZero() {
+		q.Set("run_at", o.RunAt.UTC().Format(time.RFC3339Nano))
+	}
+	if o.Delay > 0 {
+		q.Set("delay", o.Delay.String())
+	}
 	if o.StartTimeout > 0 {
 		q.Set("start_timeout", o.StartTimeout.String())
 	}
@@ -216,6 +214,40 @@ func (c *Client) Cancel(ctx context.Context, id job.ID, reason string) (*Job, er
 		req.Header.Set("Content-Type", "application/json")
 	}
 	return c.job(req)
+}
+
+// RetryOptions are what may be said with a retry; nil is fine.
+type RetryOptions struct {
+	Wait time.Duration // as that of SubmitOptions
+	Key  string        // as that of SubmitOptions
+}
+
+// Retry submits the work of a job that is over as a new job: the same input and options,
+// begun at once. A deadline is as far away as that of the first job was.
+func (c *Client) Retry(ctx context.Context, id job.ID, o *RetryOptions) (*Job, error) {
+	if o == nil {
+		o = &RetryOptions{}
+	}
+	req, err := c.ofJob(ctx, http.MethodPost, http.NoBody, id, "retry")
+	if err != nil {
+		return nil, err
+	}
+	return c.submit(req, o.Wait, o.Key)
+}
+
+// submit sends a request for a new job: if it has a key, until there is an answer.
+func (c *Client) submit(req *http.Request, wait time.Duration, key string) (*Job, error) {
+	if wait > 0 {
+		req.Header.Set("Prefer", "wait="+seconds(wait))
+	}
+	if key != "" {
+		req.Header.Set("Idempotency-Key", strconv.Quote(key))
+	}
+	j, err := c.job(req)
+	if key != "" && req.GetBody != nil && answerLost(err) {
+		return c.again(req, err)
+	}
+	return j, err
 }
 
 // ofJob returns a request for a job, or what belongs to it.

@@ -93,7 +93,7 @@ var Titles = map[string]string{
 	"method-not-allowed":    "The resource does not have this method",
 	"cross-origin":          "Another origin may not do this",
 	"lease-lost":            "The attempt does not have the job any more",
-	"in-progress":           "The same request is being stored",
+	"in-progress":           "It is not done yet",
 	"job-failed":            "The job failed",
 	"job-canceled":          "The job was canceled",
 	"job-damaged":           "What is stored of the job is damaged",
