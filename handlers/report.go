@@ -22,7 +22,7 @@ func (a *API) report(c *gin.Context) error {
 	l, err := a.Tokens.VerifyLease(c.Param("lease"))
 	switch {
 	case errors.Is(err, job.ErrLeaseLost):
-		return err
+		return leaseLost()
 	case err != nil:
 		return job.Problemf("not-found", "There is no such lease.")
 	}
@@ -31,10 +31,13 @@ func (a *API) report(c *gin.Context) error {
 		return err
 	}
 	if a.kinds[l.Kind] == nil || a.kinds[l.Kind].Lease <= 0 {
-		return job.ErrLeaseLost // it was one of another configuration
+		return leaseLost() // it was one of another configuration
 	}
 	s, err := a.Desk.Report(c.Request.Context(), l.Job, l.Seq, said)
-	if err != nil {
+	switch {
+	case errors.Is(err, job.ErrLeaseLost):
+		return leaseLost()
+	case err != nil:
 		return err
 	}
 	b, err := encode(struct {
@@ -46,6 +49,12 @@ func (a *API) report(c *gin.Context) error {
 	}
 	c.Header("Cache-Control", "no-store")
 	return send(c, http.StatusOK, jsonType, b)
+}
+
+// leaseLost says all that may have become of the lease: which it was does not matter to
+// who has to stop.
+func leaseLost() error {
+	return job.Problemf("lease-lost", "The lease has expired, or its job was handed back, is over, or belongs to another attempt.")
 }
 
 // said reads the body: an array of events.

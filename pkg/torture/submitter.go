@@ -65,6 +65,7 @@ func (b *submitter) run() {
 	for !b.isOver() {
 		kind := b.choose()
 		if id := b.submit(kind); id != "" {
+			b.accepted.Add(1) // once for each job: all who race for a key are told of one
 			b.follow(id, kind)
 		}
 		pause(b.ctx, time.Duration(b.rand.Int64N(int64(idleTime))))
@@ -175,7 +176,6 @@ func (b *submitter) try(kind, key string) (id string, ok bool) {
 
 // count tells others of a job that was just accepted.
 func (b *submitter) count() {
-	b.accepted.Add(1)
 	select {
 	case b.accepts <- struct{}{}:
 	default:
