@@ -107,6 +107,7 @@ type API struct {
 	kinds   map[string]*kind
 	schemas *semaphore.Weighted // bytes of inputs that are checked
 	open    atomic.Int64        // streams and waits
+	senders senders             // of jobs that end with them
 }
 
 // Handler returns the API as one handler. It fails on a kind whose schema does
