@@ -62,7 +62,9 @@ func (c *client) send(ctx context.Context, method, path string, body []byte, hea
 // answer is a whole answer.
 type answer struct {
 	status int
+	header http.Header
 	body   []byte
+	sent   time.Time
 }
 
 // into decodes the answer, which must be JSON.
@@ -80,13 +82,14 @@ func (c *client) ask(method, path string, body any, headers ...string) (*answer,
 		}
 		headers = append(headers, "Content-Type", "application/json")
 	}
+	sent := time.Now()
 	resp, err := c.send(ctx, method, path, text, headers...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
-	return &answer{resp.StatusCode, b}, err
+	return &answer{resp.StatusCode, resp.Header, b, sent}, err
 }
 
 // mayRefuse reports whether the server may answer so when it cannot do what it was

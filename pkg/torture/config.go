@@ -20,6 +20,7 @@ const (
 	kindTokens = "tokens" // an upstream that streams, and may be asked again
 	kindOnce   = "once"   // one that may not
 	kindPull   = "pull"   // a worker of ours
+	kindBulk   = "bulk"   // a command whose result is too large to stand in the job
 )
 
 const (
@@ -35,10 +36,17 @@ i=0
 while [ $i -lt %d ]; do
   i=$((i+1))
   echo "$MILLSTREAM_RUN $i/%d"
+  [ -z "$pad" ] || echo "$pad $i"
   [ $((i %% 4)) -ne 0 ] || echo "{\"type\":\"half\",\"data\":{\"run\":\"$MILLSTREAM_RUN\",\"n\":$i,\"of\":0}}" >&3
   sleep %.2f
 done`, before, n, n, stepTime.Seconds())}
 }
+
+// bulky adds a line of 8 KiB to each step: all of them are more than the 64 KiB that stand
+// in a job.
+const bulky = `
+pad=................................................................
+for x in 1 2 3 4 5 6 7; do pad=$pad$pad; done`
 
 // failing lets an attempt fail before the third.
 const failing = `[ "$MILLSTREAM_ATTEMPT" -ge 3 ] || { echo "$MILLSTREAM_RUN 1/0"; echo "$MILLSTREAM_RUN fails" >&2; exit 7; }`
@@ -54,6 +62,7 @@ func kinds(upstream string) object {
 		kindLines:  run("exec", object{"command": script("", steps), "grace": "300ms"}),
 		kindFails:  run("exec", object{"command": script(failing, steps), "grace": "300ms"}),
 		kindDeaf:   run("exec", object{"command": script("trap '' TERM", deafSteps), "grace": "300ms"}),
+		kindBulk:   run("exec", object{"command": script(bulky, steps), "grace": "300ms"}),
 		kindTokens: run("http", object{"url": upstream + "/tokens", "idempotent": true}),
 		kindOnce:   run("http", object{"url": upstream + "/once"}),
 	}

@@ -1,7 +1,9 @@
 package torture
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -88,6 +90,9 @@ func (j *judge) content(t *trial) {
 		if json.Unmarshal(last.end.Data, &d) != nil || d.Result != last.text.String() {
 			j.v.lost("%s: its result is %q, and its output %q", t.id, d.Result, last.text.String())
 		}
+	case kindBulk:
+		j.complete(t, linesSaid(last.text.String()))
+		j.reference(t, last)
 	case kindTokens, kindPull:
 		j.complete(t, last.events)
 	case kindOnce:
@@ -96,6 +101,22 @@ func (j *judge) content(t *trial) {
 		if run, ok := strings.CutPrefix(d.Result, onceDone); !ok || !slices.Contains(t.runs, strings.TrimSpace(run)) {
 			j.v.lost("%s: its result is %q, which is no answer of the upstream's to it", t.id, d.Result)
 		}
+	}
+}
+
+// reference sees to it that a result that is too large to stand in its job is told as what
+// it is.
+func (j *judge) reference(t *trial, last *attempt) {
+	var d struct {
+		Result struct {
+			Size   int
+			SHA256 string
+		}
+	}
+	_ = json.Unmarshal(last.end.Data, &d)
+	text := last.text.String()
+	if sum := fmt.Sprintf("%x", sha256.Sum256([]byte(text))); d.Result.Size != len(text) || d.Result.SHA256 != sum {
+		j.v.lost("%s: its result is told as %d bytes of %s, and it is %d of %s", t.id, d.Result.Size, d.Result.SHA256, len(text), sum)
 	}
 }
 

@@ -22,6 +22,16 @@ type entry struct {
 	For    time.Duration   `json:"for,omitempty"`
 	Event  json.RawMessage `json:"event,omitempty"`
 	Detail string          `json:"detail,omitempty"`
+
+	Sent    time.Time `json:"sent,omitzero"`     // when it was asked for; of a submit, for the first time
+	Of      string    `json:"of,omitempty"`      // the job that was submitted again
+	Attempt int       `json:"attempt,omitempty"` // as the job says
+	Cursor  string    `json:"cursor,omitempty"`  // the same
+	Tag     string    `json:"tag,omitempty"`     // ETag
+	Known   string    `json:"known,omitempty"`   // If-None-Match
+	From    int64     `json:"from,omitempty"`    // of a result: where Bytes begin
+	Size    int64     `json:"size,omitempty"`    // of a result, all of it
+	Bytes   []byte    `json:"bytes,omitempty"`
 }
 
 // what is what an entry says.
@@ -41,6 +51,21 @@ const (
 	broke   what = "broke"
 	told    what = "over" // that there is no more
 	gaveUp  what = "gave up"
+
+	// Of watchers, who look at the job itself, and of fetchers, who want its result.
+	watches what = "watches"
+	saw     what = "saw"
+	fetches what = "fetches"
+	piece   what = "piece"
+	fetched what = "fetched" // all of it, or that there is none
+
+	// Of erasers.
+	erasing what = "erasing"
+	erased  what = "erased"
+	probed  what = "probed" // what should not be there any more
+
+	// Of all who ask for a job.
+	missing what = "not there"
 
 	// Of workers and of the upstream.
 	asked    what = "asked"

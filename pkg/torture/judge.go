@@ -8,12 +8,18 @@ import (
 
 // Judge reads the diaries in a directory, and nothing else, and says what is wrong.
 func Judge(dir string) (*Verdict, error) {
-	j := &judge{v: &Verdict{Faults: map[string]int{}}, jobs: map[string]*trial{}, keys: map[string]string{}, ids: map[string]string{}, reading: map[string]*reading{}}
+	j := &judge{v: &Verdict{Faults: map[string]int{}}, jobs: map[string]*trial{}, keys: map[string]string{}, ids: map[string]string{}, reading: map[string]*reading{}, account: map[string]*account{}}
 	if err := eachEntry(dir, "*", j.read); err != nil {
 		return nil, err
 	}
-	for _, t := range j.sorted() {
-		j.try(t)
+	list := j.sorted()
+	for _, t := range list {
+		j.hear(t)
+	}
+	for _, t := range list {
+		if t.accepted {
+			j.try(t)
+		}
 	}
 	return j.v, nil
 }
@@ -25,6 +31,7 @@ type judge struct {
 	ids  map[string]string // what each event id stands for
 
 	reading map[string]*reading // the last of each reader
+	account map[string]*account // the last of each watcher and fetcher
 	starts  []time.Time         // when a server was ready
 	deaths  []time.Time         // when one ended
 	outages []outage
@@ -42,6 +49,26 @@ type trial struct {
 	runs     []string // of the upstream
 	reports  []entry  // of workers, what they were told is stored
 	signs    []entry  // of life, of workers
+
+	key     string     // that it was submitted with
+	of      string     // the job that it is a retry of
+	due     time.Time  // it must not begin before
+	heard   []entry    // what its work says that it was given
+	watches []*account // of watchers
+	fetches []*account // of fetchers
+	denied  []entry    // answers that there is no such job
+	shown   []entry    // answers that there is one
+	probes  []entry    // behind its end
+	erasing time.Time  // somebody began to erase it
+	erased  time.Time  // somebody was told that it is
+	foundAs string     // its kind, as the audit found it
+}
+
+// account is what a watcher or a fetcher was answered, in order.
+type account struct {
+	who     string
+	answers []entry
+	gone    bool // it was told that there is no such job
 }
 
 // reading is what one client was given of a job, in the order in which it came.
@@ -49,6 +76,10 @@ type reading struct {
 	who    string
 	events []event
 	over   bool // it was told that there is no more
+	gone   bool // it was told that there is no such job
+
+	asked time.Time // when it last asked for events
+	given time.Time // when it asked for the last event that it was given
 }
 
 // outage is a time in which the server could not do anything.
@@ -63,13 +94,11 @@ func (j *judge) job(id string) *trial {
 	return t
 }
 
-// sorted returns the jobs that were accepted, in the order of their ids: that of their
+// sorted returns the jobs that anybody came across, in the order of their ids: that of their
 // submits.
 func (j *judge) sorted() (list []*trial) {
 	for _, t := range j.jobs {
-		if t.accepted {
-			list = append(list, t)
-		}
+		list = append(list, t)
 	}
 	slices.SortFunc(list, func(a, b *trial) int { return strings.Compare(a.id, b.id) })
 	return list
@@ -98,6 +127,7 @@ func (r *reading) take(e *entry) {
 	ev, err := parseEvent(e.Event)
 	if err == nil {
 		r.events = append(r.events, ev)
+		r.given = r.asked
 	}
 }
 
@@ -108,6 +138,7 @@ func (j *judge) note(diary string, e *entry) {
 		j.accept(e)
 	case canceled:
 		t := j.job(e.Job)
+		t.shown = append(t.shown, *e)
 		t.canceled = t.canceled || e.State == "canceled"
 		t.asked = t.asked || e.State == "running"
 	case follows:
@@ -116,22 +147,20 @@ func (j *judge) note(diary string, e *entry) {
 		t := j.job(e.Job)
 		t.readings = append(t.readings, r)
 	case opened:
-		if e.Detail != "" {
-			j.v.Resumed++
-		}
+		j.open(diary, e)
 	case told:
 		j.reading[diary].over = true
 	case has:
-		j.job(e.Job).state = e.State
+		j.job(e.Job).state, j.job(e.Job).foundAs = e.State, e.Kind
 	case asked:
-		j.key(e)
+		j.job(e.Job).heard = append(j.job(e.Job).heard, *e)
 		if e.Kind == kindOnce {
 			t := j.job(e.Job)
 			t.runs = append(t.runs, e.Run)
 		}
 	case leased:
-		j.key(e)
 		t := j.job(e.Job)
+		t.heard = append(t.heard, *e)
 		t.signs = append(t.signs, *e)
 	case reported:
 		t := j.job(e.Job)
@@ -142,12 +171,72 @@ func (j *judge) note(diary string, e *entry) {
 		j.deaths = append(j.deaths, e.At)
 	case fault:
 		j.fault(e)
+	default:
+		j.noteSight(diary, e)
+	}
+}
+
+// noteSight takes an entry of who looks at a job in another way than by its events.
+func (j *judge) noteSight(diary string, e *entry) {
+	t := j.job(e.Job)
+	switch e.What {
+	case watches, fetches:
+		a := &account{who: diary}
+		j.account[diary] = a
+		if e.What == watches {
+			t.watches = append(t.watches, a)
+		} else {
+			t.fetches = append(t.fetches, a)
+		}
+	case saw, piece, fetched:
+		j.account[diary].answers = append(j.account[diary].answers, *e)
+		t.shown = append(t.shown, *e)
+	case missing:
+		j.deny(diary, e)
+	case erasing:
+		t.erasing = e.At
+	case erased:
+		t.erased = e.At
+	case probed:
+		t.probes = append(t.probes, *e)
+	}
+}
+
+// deny takes an answer that there is no such job.
+func (j *judge) deny(diary string, e *entry) {
+	t := j.job(e.Job)
+	t.denied = append(t.denied, *e)
+	if r := j.reading[diary]; r != nil {
+		r.gone = true
+	}
+	if a := j.account[diary]; a != nil {
+		a.gone = true
+	}
+}
+
+// open takes the beginning of an answer with events. One by SSE may have none, of a job
+// that is not there: it has no other word for a server that cannot look.
+func (j *judge) open(diary string, e *entry) {
+	if e.Detail != "" {
+		j.v.Resumed++
+	}
+	if r := j.reading[diary]; r != nil {
+		r.asked = e.Sent
+	}
+	if e.Status/100 == 2 && e.By != "sse" && e.By != submitWay {
+		j.job(e.Job).shown = append(j.job(e.Job).shown, *e)
 	}
 }
 
 func (j *judge) accept(e *entry) {
 	t := j.job(e.Job)
-	t.kind = e.Kind
+	t.kind, t.of = e.Kind, e.Of
+	if e.Key != "" {
+		t.key = e.Key
+	}
+	if due := e.Sent.Truncate(time.Millisecond).Add(e.For); e.For > 0 && (t.due.IsZero() || due.Before(t.due)) {
+		t.due = due // the server's times have no more than milliseconds
+	}
 	if !t.accepted {
 		t.accepted = true
 		j.v.Accepted++
@@ -177,6 +266,13 @@ func (j *judge) fault(e *entry) {
 
 // try judges one job.
 func (j *judge) try(t *trial) {
+	j.denials(t)
+	if len(t.runs) > 1 {
+		j.v.doubled("%s: the upstream that must be asked once was asked %d times", t.id, len(t.runs))
+	}
+	if j.erasure(t) {
+		return
+	}
 	switch t.state {
 	case "":
 		j.v.lost("%s was accepted and is gone", t.id)
@@ -193,14 +289,21 @@ func (j *judge) try(t *trial) {
 	if t.canceled && t.state != "canceled" {
 		j.v.lost("%s was canceled, and is %s", t.id, t.state)
 	}
-	if len(t.runs) > 1 {
-		j.v.doubled("%s: the upstream that must be asked once was asked %d times", t.id, len(t.runs))
+	if t.kind != t.foundAs {
+		j.v.lost("%s was submitted as %s, and is %s", t.id, t.kind, t.foundAs)
 	}
 	j.sequence(t, &t.log)
 	j.states(t)
+	j.punctuality(t)
 	for _, r := range t.readings {
 		j.sequence(t, r)
 		j.compare(t, r)
+	}
+	for _, w := range t.watches {
+		j.sights(t, w)
+	}
+	for _, f := range t.fetches {
+		j.result(t, f)
 	}
 	j.content(t)
 	j.lateness(t)
@@ -209,15 +312,25 @@ func (j *judge) try(t *trial) {
 // sequence judges what one reader was given by itself: each event of the job once, in
 // order, to its one end.
 func (j *judge) sequence(t *trial, r *reading) {
+	end := j.order(t, r)
+	switch {
+	case r.over && end == "":
+		j.v.lost("%s: %s was given no end, behind %d events", t.id, r.who, len(r.events))
+	case !r.over && r != &t.log:
+		j.v.stuck("%s: %s was not told that it is over, behind %d events", t.id, r.who, len(r.events))
+	}
+}
+
+// order judges the events by themselves, and returns the end, if there is one.
+func (j *judge) order(t *trial, r *reading) (end string) {
 	seen := map[uint64]bool{}
 	var highest uint64
-	end := ""
 	for i := range r.events {
 		e := &r.events[i]
 		switch {
 		case e.Type == "stream.reset":
 			j.v.lost("%s: %s was told to start over, behind %d events (%s)", t.id, r.who, i, e.reason())
-			return
+			return "" // what follows begins again
 		case e.Job != t.id:
 			j.v.surprise("%s: %s was given an event of %s", t.id, r.who, e.Job)
 		case seen[e.Seq]:
@@ -236,12 +349,7 @@ func (j *judge) sequence(t *trial, r *reading) {
 	if holes := highest - uint64(len(seen)); holes > 0 && highest > uint64(len(seen)) {
 		j.v.lost("%s: %s was given %d events up to %d", t.id, r.who, len(seen), highest)
 	}
-	switch {
-	case r.over && end == "":
-		j.v.lost("%s: %s was given no end, behind %d events", t.id, r.who, len(r.events))
-	case !r.over && r != &t.log:
-		j.v.stuck("%s: %s was not told that it is over, behind %d events", t.id, r.who, len(r.events))
-	}
+	return end
 }
 
 // identify sees to it that an id is one event for ever.

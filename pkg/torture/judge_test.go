@@ -18,6 +18,7 @@ type story struct {
 	state   string
 	diaries map[string][]entry
 	notOver bool
+	foundAs string // its kind, as the audit has it; "": as it was submitted
 }
 
 func e(seq uint64, typ, data string) event {
@@ -50,6 +51,20 @@ func (s *story) events(list []event) (entries []entry) {
 	return entries
 }
 
+// kind is what the submitter was told last.
+func (s *story) kind() string {
+	if s.foundAs != "" {
+		return s.foundAs
+	}
+	kind := kindLines
+	for _, e := range s.diaries["submitter"] {
+		if e.Job == "a" && e.Kind != "" {
+			kind = e.Kind
+		}
+	}
+	return kind
+}
+
 func (s *story) judge(t *testing.T) *Verdict {
 	dir := t.TempDir()
 	put := func(name string, list ...entry) {
@@ -61,7 +76,7 @@ func (s *story) judge(t *testing.T) *Verdict {
 		d.close()
 	}
 	put("submitter-00", append([]entry{{What: accepted, Job: "a", Kind: kindLines, Key: "k"}}, s.diaries["submitter"]...)...)
-	put("audit-00", append([]entry{{What: has, Job: "a", State: s.state}}, s.events(s.log)...)...)
+	put("audit-00", append([]entry{{What: has, Job: "a", State: s.state, Kind: s.kind()}}, s.events(s.log)...)...)
 	if s.read == nil {
 		s.read = s.log
 	}
@@ -111,7 +126,7 @@ func TestJudge(t *testing.T) {
 		{"output twice", func(s *story) { s.log[3].Data = json.RawMessage(`{"chunk":"r 1/2\nr 2/2\n"}`) }, "doubled: a: step 1 of 2 is there twice"},
 		{"result lost", func(s *story) { s.log[4].Data = json.RawMessage(`{"result":"r 1/2\n"}`) }, "lost: a: its result is"},
 		{"asked twice", func(s *story) {
-			s.diaries["upstream"] = []entry{{What: asked, Job: "a", Kind: kindOnce}, {What: asked, Job: "a", Kind: kindOnce}}
+			s.diaries["upstream"] = []entry{{What: asked, Job: "a", Kind: kindOnce, Key: "k"}, {What: asked, Job: "a", Kind: kindOnce, Key: "k"}}
 		}, "doubled: a: the upstream that must be asked once was asked 2 times"},
 		{"another end than its state", func(s *story) { s.log[4].Type = "job.failed" }, "lost: a is succeeded, and its log ends with job.failed"},
 		{"a cancel that was told and is gone", func(s *story) { s.diaries["canceler-00"] = []entry{{What: canceled, Job: "a", State: "running"}} }, "lost: a was told to stop, and its log has no word of it"},
@@ -152,19 +167,22 @@ func TestJudge(t *testing.T) {
 			s.diaries["worker-00"] = []entry{{What: reported, Job: "a", Kind: "step", Said: &said{Run: "r", N: 1, Of: 2}}}
 		}, "lost: a: step 1 of r was acknowledged"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := soundStory()
-			tt.change(s)
-			v := s.judge(t)
-			if tt.want == "" {
-				require.Empty(t, v.Reasons)
-				require.True(t, v.Sound())
-				return
-			}
-			require.False(t, v.Sound())
-			require.Contains(t, v.String(), tt.want)
-		})
+		t.Run(tt.name, func(t *testing.T) { findsIn(t, tt.change, tt.want) })
 	}
+}
+
+// findsIn judges a changed story, and looks whether it was found out; want "": it is sound.
+func findsIn(t *testing.T, change func(*story), want string) {
+	s := soundStory()
+	change(s)
+	v := s.judge(t)
+	if want == "" {
+		require.Empty(t, v.Reasons)
+		require.True(t, v.Sound())
+		return
+	}
+	require.False(t, v.Sound())
+	require.Contains(t, v.String(), want)
 }
 
 func without(list []event, i int) []event { return append(list[:i:i], list[i+1:]...) }
@@ -204,7 +222,7 @@ func pulled(s *story, later time.Duration) {
 func once(s *story, run string) {
 	s.log = []event{e(1, "job.queued", `{}`), e(2, "job.running", `{}`), e(3, "job.succeeded", `{"result":"done by r\n"}`)}
 	s.diaries["submitter"] = []entry{{What: accepted, Job: "a", Kind: kindOnce}}
-	s.diaries["upstream"] = []entry{{What: asked, Job: "a", Kind: kindOnce, Run: run}}
+	s.diaries["upstream"] = []entry{{What: asked, Job: "a", Kind: kindOnce, Key: "k", Run: run}}
 }
 
 // Nothing was proved where nothing was done.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // reader follows one job after the other through everything, knowing only the last id
@@ -19,6 +20,7 @@ type reader struct {
 	job  string // that it follows
 	last string // id
 	over bool   // it was told that there is no more
+	gone bool   // it was told that there is no such job
 
 	puzzled bool // it was given what nobody should get
 }
@@ -64,6 +66,9 @@ func (r *reader) follow(id string) {
 			r.diary.note(entry{What: told, Job: id})
 			return
 		}
+		if r.gone {
+			return
+		}
 		r.broke(err)
 		if !r.again() {
 			r.diary.note(entry{What: gaveUp, Job: id, Detail: "behind " + r.last})
@@ -77,7 +82,7 @@ func (r *reader) follow(id string) {
 
 // begin begins with another job.
 func (r *reader) begin(id string) {
-	r.job, r.last, r.over, r.puzzled = id, "", false, false
+	r.job, r.last, r.over, r.gone, r.puzzled = id, "", false, false, false
 	r.diary.note(entry{What: follows, Job: id})
 }
 
@@ -102,17 +107,22 @@ func (r *reader) round() error {
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
+	sent := time.Now()
 	resp, err := r.send(ctx, http.MethodGet, "/v1/jobs/"+r.job+"/events"+way.query, nil, headers...)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	r.diary.note(entry{What: opened, Job: r.job, By: way.name, Status: resp.StatusCode, Detail: r.last})
+	r.diary.note(entry{What: opened, Job: r.job, By: way.name, Status: resp.StatusCode, Sent: sent, Detail: r.last})
 	switch {
 	case resp.StatusCode == http.StatusOK:
 		return way.read(r, resp)
 	case resp.StatusCode == http.StatusNoContent:
 		r.over = true
+		return nil
+	case resp.StatusCode == http.StatusNotFound:
+		r.gone = true
+		r.diary.note(entry{What: missing, Job: r.job, By: way.name, Sent: sent})
 		return nil
 	case resp.StatusCode == http.StatusServiceUnavailable && way.refusable:
 		return errors.New(resp.Status)

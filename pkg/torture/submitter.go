@@ -1,10 +1,7 @@
 package torture
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 )
@@ -13,12 +10,19 @@ const (
 	// submitters are few: a torture is about what happens, not about load, and is to
 	// mean the same on a small machine.
 	submitters = 8
-	// racers is how many submit the same key at once, if they do.
-	racers = 3
 	// idleTime is the longest that a submitter rests between two jobs.
 	idleTime = 200 * time.Millisecond
-	// cancelTime is the longest that a job is left alone before it is canceled, if it is.
+	// cancelTime is the longest that a job is left alone before it is canceled or erased,
+	// if it is: some are over by then.
 	cancelTime = 1500 * time.Millisecond
+)
+
+// How many of a hundred jobs have what not all have: each is a client more.
+const (
+	watchedJobs = 40
+	fetchedJobs = 40
+	erasedJobs  = 20
+	retriedJobs = 10
 )
 
 // The streams of the seed.
@@ -27,6 +31,9 @@ const (
 	ofReaders
 	ofCancelers
 	ofPullers
+	ofWatchers
+	ofFetchers
+	ofErasers
 )
 
 // start starts all clients. They go on until nothing new is submitted and what was
@@ -43,17 +50,25 @@ func (s *session) start() {
 }
 
 // submitter submits a job, has readers follow it to its end, and maybe somebody
-// cancel it; then the next.
+// cancel or erase it, or has it done once more; then the next.
 type submitter struct {
 	*client
 	n       int
 	keys    int // used so far
 	readers []*reader
 	cancel  *client
+	watcher *watcher
+	fetcher *fetcher
+	eraser  *eraser
 }
 
 func newSubmitter(s *session, n int) *submitter {
-	b := &submitter{client: s.client("submitter", n, ofSubmitters), n: n, cancel: s.client("canceler", n, ofCancelers)}
+	b := &submitter{
+		client: s.client("submitter", n, ofSubmitters), n: n, cancel: s.client("canceler", n, ofCancelers),
+		watcher: &watcher{client: s.client("watcher", n, ofWatchers)},
+		fetcher: &fetcher{client: s.client("fetcher", n, ofFetchers)},
+		eraser:  &eraser{client: s.client("eraser", n, ofErasers)},
+	}
 	for i := range transports {
 		b.readers = append(b.readers, newReader(s, n*len(transports)+i, i))
 	}
@@ -63,12 +78,25 @@ func newSubmitter(s *session, n int) *submitter {
 func (b *submitter) run() {
 	defer b.close()
 	for !b.isOver() {
-		kind := b.choose()
-		if id := b.submit(kind); id != "" {
+		o := b.invent()
+		if id := b.submit(o); id != "" {
 			b.accepted.Add(1) // once for each job: all who race for a key are told of one
-			b.follow(id, kind)
+			b.see(id, o)
 		}
 		pause(b.ctx, time.Duration(b.rand.Int64N(int64(idleTime))))
+	}
+	b.eraser.look() // once more, when nothing is done to the server
+}
+
+// see sees a job to its end, and maybe has it done once more.
+func (b *submitter) see(id string, o order) {
+	switch {
+	case b.follow(id, o):
+	case o.kind != kindDeaf && b.chance(retriedJobs): // one of those is long enough
+		if next := b.retry(id, o); next != "" {
+			b.accepted.Add(1)
+			b.follow(next, order{kind: o.kind})
+		}
 	}
 }
 
@@ -76,108 +104,55 @@ func (b *submitter) close() {
 	for _, r := range b.readers {
 		r.close()
 	}
-	b.cancel.close()
-	b.client.close()
+	for _, c := range []*client{b.cancel, b.watcher.client, b.fetcher.client, b.eraser.client, b.client} {
+		c.close()
+	}
 }
 
 func (b *submitter) choose() string {
-	kinds := []string{kindLines, kindLines, kindTokens, kindTokens, kindFails, kindDeaf, kindOnce}
+	kinds := []string{kindLines, kindLines, kindTokens, kindTokens, kindFails, kindDeaf, kindOnce, kindBulk}
 	if b.pulls {
 		kinds = append(kinds, kindPull, kindPull, kindPull)
 	}
 	return kinds[b.rand.IntN(len(kinds))]
 }
 
-// follow waits until all readers of the job know its end.
-func (b *submitter) follow(id, kind string) {
+// follow waits until all who look at the job know its end, or that it is gone.
+func (b *submitter) follow(id string, o order) (isErased bool) {
 	var all sync.WaitGroup
 	for _, r := range b.readers {
 		all.Go(func() { r.follow(id) })
 	}
+	if b.chance(watchedJobs) {
+		all.Go(func() { b.watcher.watch(id) })
+	}
+	if b.chance(fetchedJobs) || o.kind == kindBulk { // which is there for it
+		all.Go(func() { b.fetcher.fetch(id) })
+	}
 	percent := 10
-	if kind == kindDeaf {
+	if o.kind == kindDeaf {
 		percent = 70
 	}
 	if b.chance(percent) {
-		wait := time.Duration(b.rand.Int64N(int64(cancelTime)))
+		wait := b.sometime()
 		all.Go(func() { b.cancelAfter(id, wait) })
 	}
+	if isErased = b.chance(erasedJobs); isErased {
+		wait := b.sometime()
+		all.Go(func() { b.eraser.eraseAfter(id, o, wait) })
+	}
 	all.Wait()
+	return isErased
 }
 
-// input is what a job is given: its work knows by it under which key it was submitted.
-type input struct {
-	By  int    `json:"by"`
-	Key string `json:"key,omitempty"`
+func (b *submitter) sometime() time.Duration {
+	return time.Duration(b.rand.Int64N(int64(cancelTime)))
 }
 
-// submit submits until a job is accepted. One whose answer was lost may be done too;
-// without a key nobody will ever know of it.
-func (b *submitter) submit(kind string) (id string) {
-	if b.chance(50) {
-		return b.insist(kind, "", b.chance(streamed))
-	}
-	b.keys++
-	key := fmt.Sprintf("%d-%d-%d", b.Seed, b.n, b.keys)
-	if !b.chance(33) {
-		return b.insist(kind, key, b.chance(streamed))
-	}
-	var racing sync.WaitGroup
-	ids := make([]string, racers)
-	for i := range ids {
-		racing.Go(func() { ids[i] = b.insist(kind, key, false) })
-	}
-	racing.Wait()
-	slices.Sort(ids) // some may have given up; that the others are one the judge sees
-	return ids[len(ids)-1]
-}
-
-// insist submits until there is an answer, as a stream or not.
-func (b *submitter) insist(kind, key string, stream bool) (id string) {
-	try := b.try
-	if stream {
-		try = b.stream
-	}
-	for {
-		if id, ok := try(kind, key); ok {
-			return id
-		}
-		if b.isOver() || !b.again() {
-			return ""
-		}
-	}
-}
-
-// try submits once; not ok: nothing is known of it.
-func (b *submitter) try(kind, key string) (id string, ok bool) {
-	e := entry{Kind: kind, Key: key}
-	defer func() { b.diary.note(e) }()
-	a, err := b.ask(http.MethodPost, "/v1/jobs", json.RawMessage(b.body(kind, key)), keyHeader(key)...)
-	if err != nil {
-		e.What, e.Detail = silent, err.Error()
-		return "", false
-	}
-	var j struct{ ID, Status string }
-	e.Status = a.status
-	switch {
-	case a.status == http.StatusOK || a.status == http.StatusAccepted:
-		err := a.into(&j)
-		if e.What, e.Job, e.State = accepted, j.ID, j.Status; err != nil || j.ID == "" {
-			e.What, e.Detail = surprise, "an answer to a submit names no job: "+string(a.body)
-		}
-	default:
-		e.What, e.Detail = b.refusal(a.status), "an answer to a submit: "+string(a.body)
-	}
-	if e.What == accepted {
-		b.count()
-	}
-	return j.ID, j.ID != ""
-}
-
-// count tells others of a job that was just accepted.
-func (b *submitter) count() {
+// count tells others of a job that was just accepted, or erased.
+func (s *session) count() {
 	select {
-	case b.accepts <- struct{}{}:
+	case s.accepts <- struct{}{}:
 	default:
 	}
 }
@@ -191,12 +166,16 @@ func (b *submitter) cancelAfter(id string, wait time.Duration) {
 			c.diary.note(entry{What: silent, Job: id, Detail: err.Error()})
 			continue
 		}
-		e := entry{What: canceled, Job: id, Status: a.status}
+		e := entry{What: canceled, Job: id, Status: a.status, Sent: a.sent}
 		var j struct{ Status string }
 		switch {
 		case a.status == http.StatusOK || a.status == http.StatusAccepted:
 			_ = a.into(&j)
 			e.State = j.Status
+			c.diary.note(e)
+			return
+		case a.status == http.StatusNotFound:
+			e.What = missing
 			c.diary.note(e)
 			return
 		case mayRefuse(a.status):

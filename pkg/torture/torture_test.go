@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 
@@ -39,8 +40,10 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodGet:
 		w.WriteHeader(http.StatusNoContent)
-	case r.URL.Path == "/v1/jobs":
+	case strings.HasSuffix(r.URL.Path, "/jobs"), strings.HasSuffix(r.URL.Path, "/retry"):
 		_ = json.NewEncoder(w).Encode(object{"id": c.submit(r.Header.Get("Idempotency-Key"))})
+	case r.Method == http.MethodDelete:
+		w.WriteHeader(http.StatusNoContent)
 	default:
 		_, _ = io.WriteString(w, `{"status":"canceled"}`)
 	}

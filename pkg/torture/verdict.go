@@ -14,6 +14,7 @@ type Verdict struct {
 
 	Accepted int `json:"accepted"` // jobs that somebody was told of
 	Ended    int `json:"ended"`    // of those
+	Erased   int `json:"erased"`   // of those, and not ended
 
 	Lost      int `json:"lost"`      // jobs, and events that were there, or had to be
 	Doubled   int `json:"doubled"`   // events seen or made twice, ids used twice, jobs of one key, ends of one job
@@ -31,7 +32,7 @@ type Verdict struct {
 
 // Sound reports whether nothing is wrong. Where nothing was accepted nothing was proved.
 func (v *Verdict) Sound() bool {
-	return v.Accepted > 0 && v.Ended == v.Accepted &&
+	return v.Accepted > 0 && v.Ended+v.Erased == v.Accepted &&
 		v.Lost+v.Doubled+v.Reordered+v.Stuck+v.Late+v.Zombies+v.Surprises == 0
 }
 
@@ -65,7 +66,7 @@ func (v *Verdict) String() string {
 	for _, reason := range v.Reasons {
 		fmt.Fprintln(&b, reason)
 	}
-	fmt.Fprintf(&b, "accepted %d, ended %d\n", v.Accepted, v.Ended)
+	fmt.Fprintf(&b, "accepted %d, ended %d, erased %d\n", v.Accepted, v.Ended, v.Erased)
 	fmt.Fprintf(&b, "%d lost, %d doubled, %d reordered, %d stuck, %d late, %d zombies, %d surprises\n",
 		v.Lost, v.Doubled, v.Reordered, v.Stuck, v.Late, v.Zombies, v.Surprises)
 	total := 0
