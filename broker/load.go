@@ -70,7 +70,12 @@ func (b *Broker) load(ctx context.Context) error {
 			keyed = append(keyed, &e.job)
 		}
 	}
+	restored := map[string]bool{} // a batch has one record for all its jobs
 	for _, j := range keyed {
+		if restored[j.Once.Record] {
+			continue
+		}
+		restored[j.Once.Record] = true
 		if err := b.restoreKey(ctx, j, b.jobs[j.ID] == nil); err != nil {
 			return err
 		}
