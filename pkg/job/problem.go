@@ -102,6 +102,7 @@ var Titles = map[string]string{
 	"unsupported-type":      "The media type is not accepted here",
 	"wrong-host":            "The Host header does not name this server",
 	"invalid-input":         "The input does not fit the kind's schema",
+	"invalid-batch":         "No job of the batch was stored",
 	"idempotency-mismatch":  "The key was used for another request",
 	"rate-limited":          "Too many requests",
 	"queue-full":            "The queue of this kind is full",
