@@ -27,6 +27,7 @@ type submission struct {
 	input    string
 	wait     time.Duration
 	deadline time.Duration
+	batch    string // where the jobs are, if they are many
 	watch    bool
 	json     bool
 }
@@ -35,17 +36,22 @@ func submitCommand() *cobra.Command {
 	var s submission
 	cmd := &cobra.Command{
 		Use:   "submit KIND [FILE|-]",
-		Short: "Submits a job",
+		Short: "Submits a job, or many",
 		Long: `Submits a job and prints its id. The input is a file, standard input, or --input.
 
 With --watch it follows the job as 'watch' does. With --wait it waits in silence and
 prints the result. Either prints the id on standard error first, to go on with if it
-is interrupted, and its exit code is how the job ended; see 'millstream --help'.`,
+is interrupted, and its exit code is how the job ended; see 'millstream --help'.
+
+With --batch it submits up to 1,000 jobs at once, one a line of a file or standard input, as
+objects with "kind", "input" and options, and prints their ids in that order. Those that are
+refused are told on standard error; the others are stored, and the exit code is 4.`,
 		Example: `  millstream submit wordcount book.txt
   millstream submit wordcount book.txt --wait 30s         # prints the result
   millstream submit resize --input '{"url":"https://example.com/a.png"}' --watch
-  tar c photos | millstream submit backup --type application/x-tar --tag nightly`,
-		Args: between(1, 2),
+  tar c photos | millstream submit backup --type application/x-tar --tag nightly
+  millstream submit --batch jobs.ndjson                   # {"kind":"resize","input":{…}} and so on`,
+		Args: s.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			server, err := connect(cmd)
 			if err != nil {
@@ -53,6 +59,9 @@ is interrupted, and its exit code is how the job ended; see 'millstream --help'.
 			}
 			if err := s.check(); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("batch") {
+				return s.submitBatch(cmd, server)
 			}
 			source, err := s.source(cmd, args[1:])
 			if err != nil {
@@ -83,6 +92,7 @@ func (s *submission) flags(cmd *cobra.Command) {
 	f.StringVar(&o.Key, "once", "", "an idempotency `key`: the same submit again within 24 h is the same job (default: a new one, in case an answer is lost)")
 	f.Var(flagOf(&o.StartTimeout, someTime), "start-timeout", "fail if no worker has begun by then (default: wait for ever)")
 	f.Var(flagOf(&s.deadline, someTime), "deadline", "fail if it is not over by then, from now on (default: none)")
+	f.StringVar(&s.batch, "batch", "", "a `file` with a job on each line, - for standard input, in place of KIND and FILE")
 	f.BoolVarP(&s.watch, "watch", "w", false, "follow the job to its end")
 	f.Var(flagOf(&s.wait, someTime), "wait", "wait this long for the end, then end with 5; the job goes on")
 	f.BoolVar(&s.json, "json", false, "print the job's JSON object, or with --watch each event's")
