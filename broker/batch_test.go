@@ -184,7 +184,8 @@ func TestKeyOfABatch(t *testing.T) {
 	require.False(t, rec.Stored)
 
 	require.NoError(t, m.dropKey(t.Context(), name))
-	require.NoError(t, b.restoreKey(t.Context(), &ids[2].Job, false))
+	erased := nothingOf(&ids[0].Job)
+	require.NoError(t, b.restoreKeys(t.Context(), []*job.Job{&erased, &ids[2].Job, &ids[1].Job}))
 	again, err := submitMany(t, b, "key", 4)
 	require.NoError(t, err)
 	require.Equal(t, got.ID, again.ID)

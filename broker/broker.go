@@ -244,8 +244,11 @@ func (b *Broker) Drain() {
 // Secret returns the secret kept under name, which is made on the first call and
 // shared by all processes on the store.
 func (b *Broker) Secret(ctx context.Context, name string, fresh []byte) ([]byte, error) {
-	err := b.store.set(ctx, name, fresh, true)
-	if err != nil && !errors.Is(err, errRefused) {
+	secret, err := b.store.setting(ctx, name)
+	if !errors.Is(err, errNone) {
+		return secret, err // without a write, which a full disk does not take
+	}
+	if err := b.store.set(ctx, name, fresh, true); err != nil && !errors.Is(err, errRefused) {
 		return nil, err
 	}
 	return b.store.setting(ctx, name)

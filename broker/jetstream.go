@@ -62,7 +62,7 @@ func newJetStream(ctx context.Context, nc *nats.Conn, e *embedded) (*jetStream, 
 		}
 	}
 	s.allowDirect(ctx)
-	if s.settings, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: settingsBucket}); err != nil {
+	if s.settings, err = bucketOf(ctx, js, settingsBucket); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", settingsBucket, err)
 	}
 	if s.acks, err = newAcks(nc); err != nil {
@@ -79,6 +79,16 @@ func streamOf(ctx context.Context, js jetstream.JetStream, c jetstream.StreamCon
 		return js.CreateStream(ctx, c)
 	}
 	return s, err
+}
+
+// bucketOf returns the bucket, made anew if there is none. To update one would be a write,
+// and a full disk takes none.
+func bucketOf(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
+	kv, err := js.KeyValue(ctx, name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: name})
+	}
+	return kv, err
 }
 
 func (s *jetStream) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
@@ -189,7 +199,7 @@ func (s *jetStream) placed(ctx context.Context, name string, place uint64) ([]by
 }
 
 func (s *jetStream) remove(ctx context.Context, prefix string) error {
-	return unavailable(s.done.Purge(ctx, jetstream.WithPurgeSubject(donePrefix+prefix+".*")))
+	return unavailable(s.done.Purge(ctx, jetstream.WithPurgeSubject(donePrefix+prefix+".>")))
 }
 
 func (s *jetStream) parts(ctx context.Context) (names []string, err error) {
@@ -328,6 +338,14 @@ func (s *jetStream) usage(ctx context.Context) (used, limit int64, err error) {
 		return int64(info.Store), min(e.maxStore, max(1, int64(info.Store)+e.free())), nil
 	}
 	return int64(info.Store), max(0, info.Limits.MaxStore), nil // -1: as many as it gets
+}
+
+func (s *jetStream) full() bool {
+	if s.embedded == nil || !s.embedded.full.Load() {
+		return false
+	}
+	s.sick.Store(true)
+	return true
 }
 
 // envelope is what the head of a message and its headers take at the most.

@@ -40,13 +40,15 @@ func (b *Broker) load(ctx context.Context) error {
 		}
 		finished[a.Job.ID] = len(a.Parts)
 		b.archived(&a.Job, s.position)
-		if s.position <= marked.Ended {
+		if s.position <= marked.Ended || a.Job.Erased { // then it lies in the place of one that was there
 			kept.add(&a.Job)
 		}
 		if relock && a.Job.Once != nil {
 			keyed = append(keyed, &a.Job)
 		}
-		b.loaded(&a.Job)
+		if !a.Job.Erased {
+			b.loaded(&a.Job)
+		}
 	})
 	if err != nil {
 		return err
@@ -70,15 +72,8 @@ func (b *Broker) load(ctx context.Context) error {
 			keyed = append(keyed, &e.job)
 		}
 	}
-	restored := map[string]bool{} // a batch has one record for all its jobs
-	for _, j := range keyed {
-		if restored[j.Once.Record] {
-			continue
-		}
-		restored[j.Once.Record] = true
-		if err := b.restoreKey(ctx, j, b.jobs[j.ID] == nil); err != nil {
-			return err
-		}
+	if err := b.restoreKeys(ctx, keyed); err != nil {
+		return err
 	}
 	return b.sweepParts(ctx, finished)
 }
@@ -152,6 +147,7 @@ func (b *Broker) sort(e *entry, archived bool) {
 	}
 }
 
+// loaded tells the folds of a job as it stands.
 func (b *Broker) loaded(j *job.Job) {
 	for _, fold := range b.folds {
 		fold(&job.Commit{Job: j})
@@ -183,12 +179,24 @@ const voidWriters = 64
 // voidLeases takes back the jobs that ran when the process ended: this is the only
 // process of the store, so nobody holds them any more, unless it is a pull worker.
 func (b *Broker) voidLeases() {
+	var gone []*entry
+	b.running(func(e *entry) {
+		if b.asks[e.job.Kind] == nil || e.job.LeasedUntil.IsZero() { // else the worker is another process, and may live
+			gone = append(gone, e)
+		}
+	})
+	all := make(chan struct{})
+	b.done.Go(func() { defer close(all); b.voidAll(gone) })
+	select {
+	case <-all:
+	case <-time.After(answerTime): // the disk is full, say: what there is can be read, and nobody runs these jobs yet
+	}
+}
+
+func (b *Broker) voidAll(list []*entry) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, voidWriters)
-	for _, e := range b.running() {
-		if b.asks[e.job.Kind] != nil && !e.job.LeasedUntil.IsZero() {
-			continue // the worker is another process, and may live
-		}
+	for _, e := range list {
 		slots <- struct{}{}
 		wg.Go(func() {
 			b.void(e)
@@ -198,15 +206,15 @@ func (b *Broker) voidLeases() {
 	wg.Wait()
 }
 
-func (b *Broker) running() (list []*entry) {
+// running calls each with the jobs that run, with b.mu held.
+func (b *Broker) running(each func(*entry)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range b.jobs {
 		if e.damaged == nil && e.job.Status == job.StatusRunning {
-			list = append(list, e)
+			each(e)
 		}
 	}
-	return list
 }
 
 // void takes one job back from an attempt that is no more.

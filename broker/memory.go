@@ -219,8 +219,7 @@ func (m *memory) remove(_ context.Context, prefix string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.archive, func(name string, _ entryTTL) bool {
-		rest, ok := strings.CutPrefix(name, prefix+".")
-		return ok && !strings.Contains(rest, ".")
+		return strings.HasPrefix(name, prefix+".")
 	})
 	return nil
 }
@@ -295,6 +294,8 @@ func (m *memory) usage(context.Context) (used, limit int64, err error) { return 
 func (m *memory) damage() int { return 0 }
 
 func (m *memory) sync(context.Context) error { return nil }
+
+func (m *memory) full() bool { return false }
 
 func (m *memory) heal(context.Context) error { return nil }
 

@@ -207,7 +207,7 @@ func (b *Broker) leaveKey(j *job.Job) error {
 	if err != nil {
 		return err
 	}
-	if j.Batch != "" {
+	if rec.Batch != "" {
 		return b.leaveBatch(j)
 	}
 	rec.Stored = true
@@ -232,15 +232,28 @@ func (b *Broker) checkKeys(ctx context.Context, m marks) (lost bool, err error) 
 	return true, nil
 }
 
+// restoreKeys does restoreKey for the jobs whose keys are remembered; a batch has one for
+// all of its jobs.
+func (b *Broker) restoreKeys(ctx context.Context, jobs []*job.Job) error {
+	seen := map[string]bool{}
+	for _, j := range jobs {
+		if seen[j.Once.Record] || !time.Now().Before(j.CreatedAt.Add(keyWindow)) {
+			continue
+		}
+		seen[j.Once.Record] = true
+		if err := b.restoreKey(ctx, j, b.jobs[j.ID] == nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // restoreKey counts the key record of a job, and makes it anew if it is missing or
 // damaged. Only those of jobs that are gone are lost then.
 func (b *Broker) restoreKey(ctx context.Context, j *job.Job, stored bool) error {
 	rec := keyRecord{Job: j.ID, Fingerprint: j.Once.Fingerprint, Time: j.CreatedAt, Stored: stored}
 	if j.Batch != "" { // which of its jobs there were nobody knows any more, so that none is made again
 		rec.Job, rec.Batch, rec.Stored = "", j.Batch, true
-	}
-	if !time.Now().Before(rec.end()) {
-		return nil
 	}
 	found, err := b.keyRecord(ctx, j.Once.Record)
 	missing := errors.Is(err, errNone)

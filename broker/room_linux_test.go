@@ -181,3 +181,55 @@ func TestDiskFull(t *testing.T) {
 	}
 	require.Equal(t, []job.Type{job.Queued}, typesOf(t, b, id))
 }
+
+// From the first write on that found no space nobody else has to wait for the same.
+func TestSubmitBehindAFailedWrite(t *testing.T) {
+	dir := smallDisk(t)
+	b := disk(t, filepath.Join(dir, "data"), 1<<40)
+	free := fill(t, dir)
+	serverLog{b.log.Sugar(), b.store.(*jetStream).embedded}.Errorf("Critical write error: %v", syscall.ENOSPC)
+	_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, errFull())
+	free()
+	eventually(t, "submits are taken again, though nothing else was to be written", func() bool {
+		_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+		return err == nil
+	})
+}
+
+// A server that was killed, and is started anew on a disk without any room, serves what
+// it has.
+func TestStartOnFullDisk(t *testing.T) {
+	dir := smallDisk(t)
+	data := filepath.Join(dir, "data")
+	b := disk(t, data, 1<<40)
+	id := submitTo(t, b)
+	_, err := b.Secret(t.Context(), "any", []byte("old"))
+	require.NoError(t, err)
+	var ran []*Task
+	for range 20 { // to take them back needs more than the disk's last page
+		ran = append(ran, claimFrom(t, b, submitTo(t, b)))
+	}
+	require.NoError(t, b.Close())
+	atTheEnd, err := filepath.Glob(filepath.Join(data, "jetstream/*/streams/*/msgs/index.db")) // to remove them makes room
+	require.NoError(t, err)
+	for _, name := range append(atTheEnd, filepath.Join(data, cleanFile)) {
+		require.NoError(t, os.Remove(name))
+	}
+
+	free := fill(t, dir)
+	b = disk(t, data, 1<<40)
+	require.Equal(t, []job.Type{job.Queued}, typesOf(t, b, id))
+	secret, err := b.Secret(t.Context(), "any", []byte("new"))
+	require.NoError(t, err)
+	require.Equal(t, "old", string(secret))
+	_, err = b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, errFull())
+
+	free()
+	eventually(t, "there is room again", func() bool { return b.room.forSubmit(1) == nil })
+	submitTo(t, b)
+	for _, task := range ran {
+		eventually(t, "its attempt is over", func() bool { return len(typesOf(t, b, task.Job.ID)) > 2 })
+	}
+}

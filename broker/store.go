@@ -47,8 +47,8 @@ type store interface {
 	// placed returns what place kept at a place; errNone: it is not there, or no longer. A
 	// store reads what lies side by side with less work and memory than by name.
 	placed(ctx context.Context, name string, place uint64) ([]byte, error)
-	// remove removes what the archive has under all names that are prefix and one
-	// token more.
+	// remove removes what the archive has under all names that are prefix and more
+	// tokens.
 	remove(ctx context.Context, prefix string) error
 	// scanArchive calls each with all entries whose name has no dot, and returns the place
 	// of the last entry ever put; 0: places are not counted.
@@ -74,6 +74,10 @@ type store interface {
 	// usage returns the bytes it keeps and how many it may; limit 0: as many as it
 	// gets.
 	usage(ctx context.Context) (used, limit int64, err error)
+
+	// full reports whether a write has failed for want of space, since when there are none:
+	// usage may not have told yet. To ask is to want it healed.
+	full() bool
 
 	// damage returns how much was found damaged, and reported, when it was opened.
 	damage() int

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -36,6 +37,9 @@ func (b *Broker) admit(r *job.Request, promised int64) error {
 	}
 	if err := r.Late(time.Now()); err != nil {
 		return err
+	}
+	if b.store.full() {
+		return errFull()
 	}
 	if err := b.room.forSubmit(promised + int64(len(r.Input))); err != nil {
 		return err
@@ -109,10 +113,30 @@ func complete(r *job.Request, k job.Kind) *job.Request {
 
 // submitted is the first record of a job.
 func submitted(q *job.Request) job.Record {
-	return job.Record{
-		Type: job.Queued, Attempt: 1, Private: &job.Private{Request: q},
-		Data: job.MustData(job.QueuedData{Kind: q.Kind, Attempt: 1, Reason: job.ReasonSubmitted}),
+	d := job.QueuedData{Kind: q.Kind, Attempt: 1, Reason: job.ReasonSubmitted}
+	if q.RunAt.After(time.Now()) {
+		d.RunAt = (*job.Time)(&q.RunAt)
 	}
+	return job.Record{Type: job.Queued, Attempt: 1, Private: &job.Private{Request: q}, Data: job.MustData(d)}
+}
+
+// Request returns what a job was asked for, with its input, whether it lives or is over.
+func (b *Broker) Request(ctx context.Context, id job.ID) (r *job.Request, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err = b.each(ctx, id, 0, 1, func(_ uint64, m *frame) bool {
+		if len(m.Records) == 0 || m.Records[0].Private == nil || m.Records[0].Private.Request == nil {
+			return false
+		}
+		q := *m.Records[0].Private.Request
+		q.Kind, q.Owner, q.Input = m.Kind, m.Owner, bytes.Clone(m.Attachment)
+		r = &q
+		return false
+	})
+	if err == nil && r == nil {
+		err = unavailable(errMissing)
+	}
+	return r, err
 }
 
 // entry returns the job's entry, a fresh one if it has none. It is dropped again
@@ -194,12 +218,25 @@ func (b *Broker) live(id job.ID) *entry {
 	return nil
 }
 
+// standing returns a job that is in the log as it stands.
+func (b *Broker) standing(id job.ID) (j job.Job, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.jobs[id]; e != nil {
+		return e.job, e.job.Exists()
+	}
+	return j, false
+}
+
 // Job returns a job as it stands, or job.ErrNotFound.
 func (b *Broker) Job(ctx context.Context, id job.ID) (job.Job, error) {
 	b.mu.Lock()
 	e := b.jobs[id]
 	if e != nil && (e.job.Exists() || e.damaged != nil) {
 		defer b.mu.Unlock()
+		if e.job.Erased {
+			return job.Job{}, job.ErrNotFound
+		}
 		return e.job, unavailable(e.damaged)
 	}
 	b.mu.Unlock()

@@ -92,10 +92,13 @@ func (a *API) requestOf(ctx context.Context, item json.RawMessage) (*job.Request
 		return nil, err
 	}
 	k, r, err := a.requested(s)
-	if err == nil {
-		err = a.takes(ctx, k, r.Input, "/input")
+	switch {
+	case err != nil:
+		return nil, err
+	case r.CancelOnDisconnect:
+		return nil, invalid("/cancel_on_disconnect", "is for a job that is submitted alone: the answer to a batch is not waited for")
 	}
-	if err != nil {
+	if err := a.takes(ctx, k, r.Input, "/input"); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -145,6 +145,7 @@ func TestBadItems(t *testing.T) {
 		"one member twice": {`{"kind":"report","input":{"a":[{"b":1,"b":2}]}}`, 400, "invalid-request", "/1/input/a/0/b"},
 		"too deep":         {`{"kind":"report","input":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, 400, "invalid-request", "/1/input" + strings.Repeat("/0", 63)},
 		"bad option":       {`{"kind":"report","input":1,"tags":["a",""]}`, 400, "invalid-request", "/1/tags/1"},
+		"a sender":         {`{"kind":"report","input":1,"cancel_on_disconnect":true}`, 400, "invalid-request", "/1/cancel_on_disconnect"},
 		"schema":           {`{"kind":"resize","input":{"url":"x","width":0}}`, 422, "invalid-input", "/1/input/width"},
 		"input too large":  {`{"kind":"resize","input":{"url":"` + strings.Repeat("x", 512) + `"}}`, 413, "too-large", "-"},
 	} {

@@ -35,20 +35,21 @@ type world struct {
 	calls []string
 	keys  map[string]keyUse
 	many  map[string]job.Batch // by key
-	open  int          // readers
-	id    job.ID       // of the next submit; "": the one it brings
-	batch string       // of the next batch; "": a new one
-	room  int          // jobs of a batch that are stored, from its first; 0: all
-	last  *job.Request // of the last submit
-	by    string       // of the last cancel
-	why   string       // of the last cancel
+	open  int                  // readers
+	id    job.ID               // of the next submit; "": the one it brings
+	batch string               // of the next batch; "": a new one
+	room  int                  // jobs of a batch that are stored, from its first; 0: all
+	last  *job.Request         // of the last submit
+	by    string               // of the last cancel
+	why   string               // of the last cancel
 }
 
 // stored is one job.
 type stored struct {
-	job    job.Job
-	tape   *tape.Tape
-	result []byte
+	job     job.Job
+	tape    *tape.Tape
+	result  []byte
+	request *job.Request
 }
 
 func newWorld(t *testing.T) *world {
@@ -102,7 +103,7 @@ func (w *world) Submit(_ context.Context, id job.ID, r *job.Request) (job.Job, e
 	}
 	w.mu.Lock()
 	id, w.id, w.last = cmp.Or(w.id, id), "", r
-	w.jobs[id] = &stored{job: job.Job{ID: id, Kind: r.Kind, Owner: r.Owner}, tape: tape.New(job.Cursor{}, w.budget)}
+	w.jobs[id] = &stored{job: job.Job{ID: id, Kind: r.Kind, Owner: r.Owner}, request: r, tape: tape.New(job.Cursor{}, w.budget)}
 	w.mu.Unlock()
 	w.add(id, job.Record{
 		Type: job.Queued, Private: &job.Private{Request: r},
@@ -160,6 +161,25 @@ func (w *world) SubmitAll(ctx context.Context, key, fingerprint string, requests
 		w.many[key+fingerprint] = b
 	}
 	return b, nil
+}
+
+func (w *world) Request(_ context.Context, id job.ID) (*job.Request, error) {
+	if err := w.call("Request"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.jobs[id].request, nil
+}
+
+func (w *world) Erase(_ context.Context, id job.ID, _ string) error {
+	if err := w.call("Erase"); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.jobs, id)
+	return nil
 }
 
 // keyUse is what an idempotency key was used for.

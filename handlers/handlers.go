@@ -38,9 +38,13 @@ type Log interface {
 	// of each; requests that are nil are passed over. With a key it finds what was stored for
 	// it, as SubmitOnce, and stores what is missing.
 	SubmitAll(ctx context.Context, key, fingerprint string, requests []*job.Request) (job.Batch, error)
+	// Request returns what a job was asked for, with its input.
+	Request(ctx context.Context, id job.ID) (*job.Request, error)
 	// Cancel asks for the job's end and returns it as it stands afterwards. A job
 	// that is over comes back unchanged.
 	Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error)
+	// Erase removes a job and all that is stored of it; one that runs is told to stop.
+	Erase(ctx context.Context, id job.ID, by string) error
 	// Result returns the bytes of the result of a job that succeeded.
 	Result(ctx context.Context, j job.Job) (io.ReadSeekCloser, error)
 	// Ready returns nil if a write would be stored now.
@@ -70,8 +74,8 @@ type Desk interface {
 	// Lease waits for work of the kinds, and returns as much as there is then, but no
 	// more than most attempts.
 	Lease(ctx context.Context, wait time.Duration, worker string, most int, kinds ...string) ([]job.Lease, error)
-	// Report stores what the worker of an attempt says, all or nothing of it:
-	// invalid-input, or job.ErrLeaseLost.
+	// Report stores what the worker of an attempt says: nothing of what is invalid-input,
+	// or comes behind the end of the lease, job.ErrLeaseLost.
 	Report(ctx context.Context, id job.ID, lease uint64, said []job.Said) (job.Standing, error)
 }
 
@@ -109,6 +113,7 @@ type API struct {
 	kinds   map[string]*kind
 	schemas *semaphore.Weighted // bytes of inputs that are checked
 	open    atomic.Int64        // streams and waits
+	senders senders             // of jobs that end with them
 }
 
 // Handler returns the API as one handler. It fails on a kind whose schema does
@@ -144,9 +149,11 @@ func (a *API) Routes(r gin.IRouter) {
 	v1.POST("/jobs", a.handle(a.submit))                                  // submit.go
 	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                         // raw.go
 	get(v1, "/jobs/:id", a.handle(a.job))                                 // job.go
+	v1.DELETE("/jobs/:id", a.handle(a.erase))                             // erase.go
 	get(v1, "/jobs/:id/events", a.handle(a.events))                       // events.go
 	get(v1, "/jobs/:id/result", a.handle(a.result))                       // result.go
 	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))                       // cancel.go
+	v1.POST("/jobs/:id/retry", a.handle(a.resubmit))                      // retry.go
 	v1.POST("/leases", a.handle(a.lease))                                 // lease.go
 	v1.POST("/leases/:lease/events", a.handle(a.report))                  // report.go
 	get(v1, "/kinds", a.handle(a.listKinds))                              // kinds.go

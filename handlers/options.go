@@ -22,15 +22,15 @@ const (
 	maxAttempts  = 100                 // with the longest backoff a day and more
 	minRetention = time.Second         // the store counts in seconds
 	maxRetention = 7 * 24 * time.Hour  // as long as a read token lives
-	maxAhead     = 30 * 24 * time.Hour // a deadline further away is a mistake
+	maxAhead     = 30 * 24 * time.Hour // a start or a deadline further away is a mistake
 )
 
 // known are the options of this release, by their names in a body and in a query.
-var known = []string{"tags", "priority", "max_attempts", "timeout", "retention", "start_timeout", "deadline"}
+var known = []string{"tags", "priority", "max_attempts", "timeout", "retention", "start_timeout", "deadline", "run_at", "delay", "cancel_on_disconnect"}
 
 // unserved are the options that clients may know from the contract. To ignore one
 // would be to promise what is not kept.
-var unserved = []string{"key", "run_at", "delay", "cancel_on_disconnect", "webhook"}
+var unserved = []string{"key", "webhook"}
 
 // options are what a submit asks for beside the kind and the input.
 type options struct {
@@ -41,6 +41,10 @@ type options struct {
 	retention time.Duration
 	start     time.Duration
 	deadline  string // as it was asked for
+	runAt     string // as it was asked for
+	delay     time.Duration
+	leaves    bool   // the job ends with its sender
+	retryOf   job.ID // the job that all the others are of; "": none
 }
 
 // setJSON sets an option from a member of a body.
@@ -53,6 +57,11 @@ func (o *options) setJSON(name string, raw json.RawMessage) error {
 	case "tags":
 		if json.Unmarshal(raw, &o.tags) != nil {
 			return invalid(pointer, "must be an array of strings")
+		}
+		return nil
+	case "cancel_on_disconnect":
+		if json.Unmarshal(raw, &o.leaves) != nil {
+			return invalid(pointer, "must be true or false")
 		}
 		return nil
 	case "max_attempts":
@@ -87,6 +96,14 @@ func (o *options) setText(name, text string) (err error) {
 		o.retention, err = parseDuration(pointer, text)
 	case "start_timeout":
 		o.start, err = parseDuration(pointer, text)
+	case "cancel_on_disconnect":
+		if o.leaves = text == "true"; !o.leaves && text != "false" {
+			return invalid(pointer, "must be true or false")
+		}
+	case "delay":
+		o.delay, err = parseDuration(pointer, text)
+	case "run_at":
+		o.runAt = text
 	case "deadline":
 		o.deadline = text
 	}
@@ -169,10 +186,9 @@ func (o *options) request(k *kind) (*job.Request, error) {
 	}
 	r := &job.Request{
 		Kind: k.Name, Owner: anonymous, Tags: o.tags, Priority: o.priority,
-		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention, StartTimeout: o.start,
+		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention, StartTimeout: o.start, CancelOnDisconnect: o.leaves,
 	}
-	var err error
-	if r.Deadline, err = o.deadlineAt(time.Now()); err != nil {
+	if err := o.times(r, time.Now()); err != nil {
 		return nil, err
 	}
 	if r.MaxAttempts == 0 {
@@ -185,6 +201,42 @@ func (o *options) request(k *kind) (*job.Request, error) {
 		r.Retention = k.Retention
 	}
 	return r, nil
+}
+
+// times sets when the job may begin, and when it must be over.
+func (o *options) times(r *job.Request, now time.Time) (err error) {
+	if r.RunAt, err = o.runsAt(now); err != nil {
+		return err
+	}
+	if r.Deadline, err = o.deadlineAt(now); err != nil {
+		return err
+	}
+	if !r.Deadline.IsZero() && r.RunAt.After(now) && !r.Deadline.After(r.RunAt) {
+		return invalid("/deadline", "must be later than the job may begin, at %s", job.Time(r.RunAt))
+	}
+	return nil
+}
+
+// runsAt returns the time before which the job does not begin; zero: it may at once. One
+// that has passed is as good as none: a repeat of the same submit is late by nature.
+func (o *options) runsAt(now time.Time) (at time.Time, err error) {
+	switch {
+	case o.runAt == "" && o.delay == 0:
+		return time.Time{}, nil
+	case o.runAt != "" && o.delay != 0:
+		return time.Time{}, invalid("/delay", "and run_at are two beginnings")
+	case o.delay > maxAhead:
+		return time.Time{}, invalid("/delay", "must be at most %s", maxAhead)
+	case o.delay != 0:
+		return now.Add(o.delay).UTC().Truncate(time.Millisecond), nil
+	}
+	if at, err = time.Parse(time.RFC3339, o.runAt); err != nil {
+		return time.Time{}, invalid("/run_at", "must be a time such as 2026-11-22T10:00:00Z; a duration from now is a delay")
+	}
+	if at.Sub(now) > maxAhead {
+		return time.Time{}, invalid("/run_at", "must be at most %s from now", maxAhead)
+	}
+	return at.UTC().Truncate(time.Millisecond), nil
 }
 
 // deadlineAt returns the time that a deadline names: a time of RFC 3339, or a duration

@@ -41,7 +41,7 @@ func TestMalformedQueries(t *testing.T) {
 		for _, query := range []string{"?tag=%ff", "?tags=a&tag=%e2%82", "?tag=a%00b"} {
 			require.Contains(t, s.problem(s.post("/v1/kinds/report/jobs"+query, "1"), 400, "invalid-request").Detail, "UTF-8")
 		}
-		for _, query := range []string{"?tag=a", "?priority=high", "?delay=1s"} {
+		for _, query := range []string{"?tag=a", "?priority=high", "?webhook=x"} {
 			s.problem(s.post("/v1/jobs"+query, `{"kind":"report","input":1}`), 400, "invalid-request")
 		}
 		s.problem(s.post("/v1/jobs", `{"kind":"report","input":1}`, "Millstream-Priority", "high"), 400, "invalid-request")

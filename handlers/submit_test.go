@@ -102,18 +102,18 @@ func TestOptions(t *testing.T) {
 	want := job.Request{
 		Kind: "report", Owner: anonymous, Tags: []string{"a", "b,c"}, Priority: job.High,
 		MaxAttempts: 7, Timeout: 90 * time.Second, Retention: time.Hour, StartTimeout: time.Minute,
-		Deadline: time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC),
+		Deadline: time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC), RunAt: time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC),
 	}
-	const query = "?tag=a&tags=b,c&priority=high&max_attempts=7&timeout=90s&retention=1h&start_timeout=1m&deadline=24h"
+	const query = "?tag=a&tags=b,c&priority=high&max_attempts=7&timeout=90s&retention=1h&start_timeout=1m&deadline=24h&delay=1h"
 	for name, ask := range map[string]func(*service) answer{
 		"body": func(s *service) answer {
-			return s.post("/v1/jobs", `{"kind":"report","input":1,"tags":["a","b,c"],"priority":"high","max_attempts":7,"timeout":"90s","retention":"1h","start_timeout":"1m","deadline":"2000-01-02T01:00:00+01:00"}`)
+			return s.post("/v1/jobs", `{"kind":"report","input":1,"tags":["a","b,c"],"priority":"high","max_attempts":7,"timeout":"90s","retention":"1h","start_timeout":"1m","deadline":"2000-01-02T01:00:00+01:00","run_at":"2000-01-01T02:00:00+01:00"}`)
 		},
 		"query": func(s *service) answer { return s.post("/v1/kinds/report/jobs"+query, "1") },
 		"header": func(s *service) answer {
 			return s.post("/v1/kinds/report/jobs", "1", "Millstream-Tags", "a", "Millstream-Tags", "b,c", "Millstream-Priority", "high",
 				"Millstream-Max-Attempts", "7", "Millstream-Timeout", "90s", "Millstream-Retention", "1h",
-				"Millstream-Start-Timeout", "60s", "Millstream-Deadline", "2000-01-02T00:00:00Z")
+				"Millstream-Start-Timeout", "60s", "Millstream-Deadline", "2000-01-02T00:00:00Z", "Millstream-Run-At", "2000-01-01T01:00:00Z")
 		},
 		"query before header": func(s *service) answer {
 			return s.post("/v1/kinds/report/jobs"+query, "1", "Millstream-Priority", "low", "Millstream-Max-Attempts", "9")
@@ -130,6 +130,25 @@ func TestOptions(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A time that has passed is no time to wait for, and the longest that can be waited is.
+func TestRunAtAtTheEdges(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		for body, want := range map[string]time.Time{
+			`"run_at":"1999-12-31T23:59:59Z"`:                 time.Date(1999, 12, 31, 23, 59, 59, 0, time.UTC),
+			`"run_at":"1999-12-31T23:00:00Z","deadline":"1s"`: time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC),
+			`"run_at":"2000-01-31T00:00:00Z"`:                 time.Date(2000, 1, 31, 0, 0, 0, 0, time.UTC),
+			`"delay":"720h"`:                                  time.Date(2000, 1, 31, 0, 0, 0, 0, time.UTC),
+			`"delay":"1h","deadline":"1h0.001s"`:              time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC),
+			`"delay":"1500us"`:                                time.Date(2000, 1, 1, 0, 0, 0, 1_000_000, time.UTC),
+			`"delay":null,"run_at":null`:                      {},
+		} {
+			a := s.post("/v1/jobs", `{"kind":"report","input":1,`+body+`}`)
+			require.Equal(t, 202, a.StatusCode, a.body)
+			require.Equal(t, want, s.last.RunAt, body)
+		}
+	})
 }
 
 func TestSubmitRefused(t *testing.T) {
@@ -196,6 +215,13 @@ func TestSubmitRefused(t *testing.T) {
 		"start in 31 days":     {body: ok + `,"start_timeout":"744h"}`, status: 400, problem: "invalid-request", pointer: "/start_timeout"},
 		"deadline tomorrow":    {body: ok + `,"deadline":"tomorrow"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "such as"},
 		"deadline in 31 days":  {body: ok + `,"deadline":"744h"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "at most"},
+		"deadline before it":   {body: ok + `,"deadline":"1h","delay":"1h"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "later"},
+		"delay and run_at":     {body: ok + `,"delay":"1h","run_at":"2000-01-01T01:00:00Z"}`, status: 400, problem: "invalid-request", pointer: "/delay", detail: "run_at"},
+		"delay of 31 days":     {body: ok + `,"delay":"744h"}`, status: 400, problem: "invalid-request", pointer: "/delay", detail: "at most"},
+		"delay of nothing":     {body: ok + `,"delay":"0s"}`, status: 400, problem: "invalid-request", pointer: "/delay"},
+		"delay backwards":      {body: ok + `,"delay":"-1s"}`, status: 400, problem: "invalid-request", pointer: "/delay"},
+		"run_at in 31 days":    {body: ok + `,"run_at":"2000-02-01T00:00:00Z"}`, status: 400, problem: "invalid-request", pointer: "/run_at", detail: "at most"},
+		"run_at a duration":    {body: ok + `,"run_at":"1h"}`, status: 400, problem: "invalid-request", pointer: "/run_at", detail: "delay"},
 		"deadline a number":    {body: ok + `,"deadline":5}`, status: 400, problem: "invalid-request", pointer: "/deadline"},
 		"schema": {
 			body: `{"kind":"resize","input":{"width":0}}`, status: 422, problem: "invalid-input", pointer: "/input", detail: "url",
@@ -204,8 +230,8 @@ func TestSubmitRefused(t *testing.T) {
 		"raw: no such kind":             {path: "/v1/kinds/nope/jobs", status: 404, problem: "not-found", pointer: "-"},
 		"raw: key":                      {path: "/v1/kinds/report/jobs", header: []string{"Idempotency-Key", `"a"b"`}, status: 400, problem: "invalid-request", pointer: "-"},
 		"raw: no option":                {path: "/v1/kinds/report/jobs?max_attemps=3", status: 400, problem: "invalid-request", pointer: "-", detail: "max_attemps"},
-		"raw: option not served":        {path: "/v1/kinds/report/jobs?delay=3s", status: 400, problem: "invalid-request", pointer: "/delay", detail: "not supported by this version"},
-		"raw: header not served":        {path: "/v1/kinds/report/jobs", header: []string{"Millstream-Run-At", "now"}, status: 400, problem: "invalid-request", pointer: "/run_at", detail: "not supported by this version"},
+		"raw: option not served":        {path: "/v1/kinds/report/jobs?webhook=x", status: 400, problem: "invalid-request", pointer: "/webhook", detail: "not supported by this version"},
+		"raw: header not served":        {path: "/v1/kinds/report/jobs", header: []string{"Millstream-Webhook", "x"}, status: 400, problem: "invalid-request", pointer: "/webhook", detail: "not supported by this version"},
 		"raw: bad option":               {path: "/v1/kinds/report/jobs?max_attempts=many", status: 400, problem: "invalid-request", pointer: "/max_attempts"},
 		"raw: bad header":               {path: "/v1/kinds/report/jobs", header: []string{"Millstream-Timeout", "x"}, status: 400, problem: "invalid-request", pointer: "/timeout"},
 		"raw: too large":                {path: "/v1/kinds/report/jobs", body: big + "x", header: []string{"Content-Type", "text/plain"}, status: 413, problem: "too-large", pointer: "-"},

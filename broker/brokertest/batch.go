@@ -163,6 +163,28 @@ func testBatchExpired(t *testing.T, s Store) {
 	require.Zero(t, queued+running)
 }
 
+// Jobs of a batch that were erased are not made again.
+func testBatchErased(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	first, err := r.SubmitAll(t.Context(), "key", "f", many(3))
+	require.NoError(t, err)
+	over := first.Outcomes[1].Job.ID
+	_, err = r.Cancel(t.Context(), over, "", "")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return r.Archived(over) }, 10*time.Second, time.Millisecond)
+	for _, o := range first.Outcomes[:2] {
+		require.NoError(t, r.Erase(t.Context(), o.Job.ID, ""))
+	}
+	again, err := r.SubmitAll(t.Context(), "key", "f", many(3))
+	require.NoError(t, err)
+	require.Equal(t, first.ID, again.ID)
+	require.ErrorIs(t, again.Outcomes[0].Err, job.ErrNotFound)
+	require.ErrorIs(t, again.Outcomes[1].Err, job.ErrNotFound)
+	require.Equal(t, first.Outcomes[2].Job.ID, again.Outcomes[2].Job.ID)
+	queued, _ := r.queue.Depth(kind)
+	require.Equal(t, 1, queued)
+}
+
 // What was stored of a batch is found after a restart.
 func testBatchRestart(t *testing.T, s Store) {
 	r := open(t, s, nil)

@@ -29,6 +29,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		test func(*testing.T, Store)
 	}{
 		{"a submitted job is there at once", testSubmit},
+		{"what was asked for", testRequest},
+		{"erased", testErase},
+		{"not before its time", testRunAt},
 		{"one id is one job", testSameID},
 		{"one idempotency key is one job", testOnce},
 		{"an idempotency key outlives its job", testOnceExpired},
@@ -36,6 +39,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		{"a batch that does not fit is stored as far as it does", testBatchFull},
 		{"one idempotency key is one batch", testBatchOnce},
 		{"an idempotency key outlives the jobs of its batch", testBatchExpired},
+		{"an erased job of a batch is not made again", testBatchErased},
 		{"hostile kinds never reach the store", testHostile},
 		{"events are dense, in order, and end once", testLife},
 		{"many writers of one job leave no hole", testJoining},

@@ -32,6 +32,60 @@ func testSubmit(t *testing.T, s Store) {
 	require.ErrorIs(t, err, job.ErrNotFound)
 }
 
+// A job does not begin before its time, whatever happens meanwhile.
+func testRunAt(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	at := time.Now().Add(500 * time.Millisecond).UTC().Truncate(time.Millisecond)
+	id := job.NewID()
+	_, err := r.Submit(t.Context(), id, &job.Request{Kind: kind, RunAt: at})
+	require.NoError(t, err)
+	late := job.NewID()
+	_, err = r.Submit(t.Context(), late, &job.Request{Kind: kind, RunAt: time.Now().Add(-time.Hour)})
+	require.NoError(t, err)
+	next, stop := r.attempts()
+	defer stop()
+	task, m := next()
+	require.Equal(t, late, task.Job.ID, "one whose time has passed does not wait")
+	m.Ack()
+	for _, id := range []job.ID{id, late} {
+		j, err := r.Job(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, id != late, j.RunAt.Equal(at))
+	}
+	task, m = next()
+	require.Equal(t, id, task.Job.ID)
+	m.Ack()
+	j := r.await(id, over)
+	require.False(t, j.StartedAt.Before(at), "%s before %s", j.StartedAt, at)
+	require.Contains(t, string(r.history(id, job.Cursor{})[0].Data), job.Time(at).String())
+}
+
+// What a job was asked for is there as long as the job.
+func testRequest(t *testing.T, s Store) {
+	r := open(t, s, nil)
+	id := job.NewID()
+	want := &job.Request{Kind: kind, Owner: "somebody", Input: []byte("in\x00put"), InputType: "text/x", Tags: []string{"a"}, Priority: job.High, StartTimeout: time.Hour}
+	_, err := r.Submit(t.Context(), id, want)
+	require.NoError(t, err)
+	requireRequest := func() {
+		got, err := r.Request(t.Context(), id)
+		require.NoError(t, err)
+		got.MaxAttempts, got.Timeout, got.Retention = 0, 0, 0 // the kind's
+		require.Equal(t, want, got)
+	}
+	requireRequest()
+	next, stop := r.attempts()
+	defer stop()
+	_, m := next()
+	requireRequest()
+	m.Ack()
+	r.await(id, over)
+	r.awaitArchived(id)
+	requireRequest()
+	_, err = r.Request(t.Context(), job.NewID())
+	require.ErrorIs(t, err, job.ErrNotFound)
+}
+
 func testSameID(t *testing.T, s Store) {
 	r := open(t, s, nil)
 	id := job.NewID()

@@ -35,7 +35,8 @@ func (r *reporter) attempt() worker.Attempt {
 	}
 }
 
-// beat says, each third of the lease, that the command is at work.
+// beat says, each third of the lease, that the command is at work, until ctx ends or the
+// lease is lost.
 func (r *reporter) beat(ctx context.Context) {
 	for {
 		select {
@@ -43,8 +44,9 @@ func (r *reporter) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := r.report(ctx); err != nil && ctx.Err() == nil {
+		if err := r.report(ctx); err != nil {
 			r.end(err)
+			return
 		}
 	}
 }
@@ -167,7 +169,7 @@ const (
 // finish says the last word and returns what is to be told of it.
 func (r *reporter) finish(last job.Said) string {
 	if last.Type == "" {
-		return "is lost: another worker has it"
+		return "is not ours any more: what it came to is not taken"
 	}
 	patience := lastPatience
 	if last.Type == job.Queued {

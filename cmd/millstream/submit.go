@@ -27,6 +27,7 @@ type submission struct {
 	input    string
 	wait     time.Duration
 	deadline time.Duration
+	runAt    string
 	batch    string // where the jobs are, if they are many
 	watch    bool
 	json     bool
@@ -89,13 +90,12 @@ func (s *submission) flags(cmd *cobra.Command) {
 	f.Var(flagOf(&o.Timeout, someTime), "timeout", "how long an attempt may take (default: the kind's)")
 	f.Var(flagOf(&o.MaxAttempts, atLeastOnce), "max-attempts", "how often to try (default: the kind's)")
 	f.Var(flagOf(&o.Retention, someTime), "retention", "how long to keep the job after its end (default: the kind's)")
-	f.StringVar(&o.Key, "once", "", "an idempotency `key`: the same submit again within 24 h is the same job (default: a new one, in case an answer is lost)")
+	f.Var(flagOf(&o.Delay, someTime), "delay", "do not begin before this time has passed (default: begin at once)")
+	f.StringVar(&s.runAt, "run-at", "", "do not begin before this `time`, such as 2026-11-22T10:00:00Z")
 	f.Var(flagOf(&o.StartTimeout, someTime), "start-timeout", "fail if no worker has begun by then (default: wait for ever)")
 	f.Var(flagOf(&s.deadline, someTime), "deadline", "fail if it is not over by then, from now on (default: none)")
 	f.StringVar(&s.batch, "batch", "", "a `file` with a job on each line, - for standard input, in place of KIND and FILE")
-	f.BoolVarP(&s.watch, "watch", "w", false, "follow the job to its end")
-	f.Var(flagOf(&s.wait, someTime), "wait", "wait this long for the end, then end with 5; the job goes on")
-	f.BoolVar(&s.json, "json", false, "print the job's JSON object, or with --watch each event's")
+	s.afterFlags(cmd)
 }
 
 var priorities = map[string]job.Priority{"low": job.Low, "normal": job.Normal, "high": job.High}
@@ -107,6 +107,13 @@ func (s *submission) check() error {
 		return fmt.Errorf("--priority %s: must be low, normal or high", s.priority)
 	}
 	s.options.Priority = p
+	if s.runAt != "" {
+		at, err := time.Parse(time.RFC3339, s.runAt)
+		if err != nil {
+			return fmt.Errorf("--run-at %s: must be a time such as 2026-11-22T10:00:00Z", s.runAt)
+		}
+		s.options.RunAt = at
+	}
 	if s.deadline > 0 {
 		s.options.Deadline = time.Now().Add(s.deadline)
 	}
@@ -189,8 +196,13 @@ func beginsJSON(b []byte) bool {
 }
 
 func (s *submission) run(cmd *cobra.Command, server *remote, kind string, input io.Reader) error {
+	j, err := server.Submit(cmd.Context(), kind, input, &s.options)
+	return s.submitted(cmd, server, j, err)
+}
+
+// submitted does what is to be done once there is a job, or none.
+func (s *submission) submitted(cmd *cobra.Command, server *remote, j *client.Job, err error) error {
 	ctx, out, status := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	j, err := server.Submit(ctx, kind, input, &s.options)
 	switch {
 	case err != nil:
 		return server.unanswered(status, err)

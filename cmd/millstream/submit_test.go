@@ -29,6 +29,14 @@ func TestRead_interrupted(t *testing.T) {
 	require.NoError(t, silent.Close())
 }
 
+func TestCheck_runAt(t *testing.T) {
+	s := submission{priority: "normal", runAt: "2026-11-22T10:00:00+01:00"}
+	require.NoError(t, s.check())
+	require.Equal(t, time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC), s.options.RunAt.UTC())
+	s.runAt = "tomorrow"
+	require.ErrorContains(t, s.check(), "--run-at tomorrow")
+}
+
 // What is longer than most servers take is sent while it is read, and is what it
 // seems to be all the same.
 func TestRead_long(t *testing.T) {

@@ -157,11 +157,12 @@ func (p *puller) work(ctx context.Context, l *client.Lease) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	r := &reporter{puller: p, lease: l, end: end}
+	alive, ended := context.WithCancel(context.WithoutCancel(ctx)) // a command that is told to end may take longer than a lease
 	beats := make(chan struct{})
-	go func() { defer close(beats); r.beat(ctx) }()
+	go func() { defer close(beats); r.beat(alive) }()
 	out, err := worker.Run(ctx, p.exec.Func(), r.attempt(), worker.Options{})
 	last := lastWord(stopping.Err() != nil, out, err)
-	end(nil)
+	ended()
 	<-beats
 	p.say("%s %s", l.Job.ID, r.finish(last))
 }

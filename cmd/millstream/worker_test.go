@@ -8,9 +8,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream/millstream/pkg/client"
@@ -24,6 +28,7 @@ type boss struct {
 	lose    int // answers that get lost, from the first on
 	status  int // of every other answer, if it is an error
 	cancel  bool
+	heard   func(said []job.Said) // called with each report; may be nil
 	reports [][]job.Said
 }
 
@@ -38,6 +43,9 @@ func (b *boss) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var said []job.Said
 	_ = json.NewDecoder(r.Body).Decode(&said)
 	b.reports = append(b.reports, said)
+	if b.heard != nil {
+		b.heard(said)
+	}
 	switch {
 	case len(b.reports) <= b.lose:
 		panic(http.ErrAbortHandler)
@@ -134,4 +142,26 @@ func TestWorkerRunsItsCommand(t *testing.T) {
 	r.work(t.Context(), r.lease)
 	require.Equal(t, job.Said{Type: job.Output, Data: []byte(`{"chunk":"in","offset":0}`)}, b.reports[0][0])
 	require.Equal(t, []job.Said{{Type: job.Succeeded, Data: []byte(`{"output":true,"type":"text/plain; charset=utf-8"}`)}}, b.reports[1])
+}
+
+// A worker that is told to stop keeps its lease for as long as its command takes to end.
+func TestWorkerBeatsToTheEnd(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	end := filepath.Join(t.TempDir(), "end")
+	b := new(boss)
+	r, _ := b.reporter(t)
+	r.lease.Life = time.Second
+	r.exec = worker.Exec{Command: []string{"sh", "-c", `trap "" TERM; echo up; until [ -e ` + end + ` ]; do sleep 0.01; done; exit 3`}}
+	b.heard = func(said []job.Said) {
+		switch {
+		case ctx.Err() == nil:
+			stop()
+		case len(said) == 0:
+			assert.NoError(t, os.WriteFile(end, nil, 0o600))
+		}
+	}
+	r.work(ctx, r.lease)
+	require.FileExists(t, end)
+	require.Equal(t, []job.Said{{Type: job.Queued}}, b.reports[len(b.reports)-1])
 }

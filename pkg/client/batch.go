@@ -70,7 +70,7 @@ func (c *Client) SubmitBatch(ctx context.Context, lines io.Reader, key string) (
 	}
 	req.Header.Set("Content-Type", "application/x-ndjson")
 	b := new(Batch)
-	err = c.submit(req, key, func(req *http.Request) error { return c.objectOf(req, b, maxBatchAnswer) })
+	err = c.once(req, key, func(req *http.Request) error { return c.objectOf(req, b, maxBatchAnswer) })
 	if err != nil {
 		return nil, err
 	}

@@ -82,6 +82,8 @@ type SubmitOptions struct {
 	Retention    time.Duration // of the job, after its end
 	StartTimeout time.Duration // for the first attempt to begin
 	Deadline     time.Time     // for the end
+	RunAt        time.Time     // not before; at most 30 days ahead
+	Delay        time.Duration // the same, from now on; not both
 	Wait         time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
 
 	// Key makes the submit one that can be repeated: for 24 hours the same key, with the
@@ -106,25 +108,7 @@ func (c *Client) Submit(ctx context.Context, kind string, input io.Reader, o *Su
 	}
 	req.URL.RawQuery = o.query().Encode()
 	req.Header.Set("Content-Type", o.contentType())
-	if o.Wait > 0 {
-		req.Header.Set("Prefer", "wait="+seconds(o.Wait))
-	}
-	var j *Job
-	err = c.submit(req, o.Key, func(req *http.Request) (err error) { j, err = c.job(req); return err })
-	return j, err
-}
-
-// submit has a submit sent, by send, with its key if it has one. Then it is sent again if
-// its answer was lost.
-func (c *Client) submit(req *http.Request, key string, send func(*http.Request) error) error {
-	if key != "" {
-		req.Header.Set("Idempotency-Key", strconv.Quote(key))
-	}
-	err := send(req)
-	if key != "" && req.GetBody != nil && answerLost(err) {
-		return c.again(req, err, send)
-	}
-	return err
+	return c.submit(req, o.Wait, o.Key)
 }
 
 // answerLost reports whether err leaves open whether the request was served.
@@ -185,6 +169,12 @@ func (o *SubmitOptions) query() url.Values {
 	if o.Retention > 0 {
 		q.Set("retention", o.Retention.String())
 	}
+	if !o.RunAt.IsZero() {
+		q.Set("run_at", o.RunAt.UTC().Format(time.RFC3339Nano))
+	}
+	if o.Delay > 0 {
+		q.Set("delay", o.Delay.String())
+	}
 	if o.StartTimeout > 0 {
 		q.Set("start_timeout", o.StartTimeout.String())
 	}
@@ -224,6 +214,60 @@ func (c *Client) Cancel(ctx context.Context, id job.ID, reason string) (*Job, er
 		req.Header.Set("Content-Type", "application/json")
 	}
 	return c.job(req)
+}
+
+// Erase removes the job, with its events and its result. One that runs is told to stop.
+func (c *Client) Erase(ctx context.Context, id job.ID) error {
+	req, err := c.ofJob(ctx, http.MethodDelete, http.NoBody, id)
+	if err != nil {
+		return err
+	}
+	resp, err := c.send(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// RetryOptions are what may be said with a retry; nil is fine.
+type RetryOptions struct {
+	Wait time.Duration // as that of SubmitOptions
+	Key  string        // as that of SubmitOptions
+}
+
+// Retry submits the work of a job that is over as a new job: the same input and options,
+// begun at once. A deadline is as far away as that of the first job was.
+func (c *Client) Retry(ctx context.Context, id job.ID, o *RetryOptions) (*Job, error) {
+	if o == nil {
+		o = &RetryOptions{}
+	}
+	req, err := c.ofJob(ctx, http.MethodPost, http.NoBody, id, "retry")
+	if err != nil {
+		return nil, err
+	}
+	return c.submit(req, o.Wait, o.Key)
+}
+
+// submit sends a request for a new job: if it has a key, until there is an answer.
+func (c *Client) submit(req *http.Request, wait time.Duration, key string) (j *Job, err error) {
+	if wait > 0 {
+		req.Header.Set("Prefer", "wait="+seconds(wait))
+	}
+	err = c.once(req, key, func(req *http.Request) (err error) { j, err = c.job(req); return err })
+	return j, err
+}
+
+// once has a submit sent, by send, with its key if it has one; then it is sent again if its
+// answer was lost.
+func (c *Client) once(req *http.Request, key string, send func(*http.Request) error) error {
+	if key != "" {
+		req.Header.Set("Idempotency-Key", strconv.Quote(key))
+	}
+	err := send(req)
+	if key != "" && req.GetBody != nil && answerLost(err) {
+		return c.again(req, err, send)
+	}
+	return err
 }
 
 // ofJob returns a request for a job, or what belongs to it.

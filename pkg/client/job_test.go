@@ -69,6 +69,14 @@ func TestSubmit(t *testing.T) {
 			&client.SubmitOptions{ContentType: "text/plain", Tags: []string{"a b", "c"}, Priority: job.Low, Timeout: 90 * time.Second, MaxAttempts: 2, Retention: time.Hour, Wait: 1500 * time.Millisecond},
 			"?max_attempts=2&priority=low&retention=1h0m0s&tag=a+b&tag=c&timeout=1m30s", "text/plain", "wait=2",
 		},
+		"times": {
+			&client.SubmitOptions{Delay: time.Minute, StartTimeout: time.Hour, Deadline: time.Date(2026, 11, 22, 11, 0, 0, 0, time.UTC)},
+			"?deadline=2026-11-22T11%3A00%3A00Z&delay=1m0s&start_timeout=1h0m0s", "application/octet-stream", "",
+		},
+		"later": {
+			&client.SubmitOptions{RunAt: time.Date(2026, 11, 22, 11, 0, 0, 1_000_000, time.UTC)},
+			"?run_at=2026-11-22T11%3A00%3A00.001Z", "application/octet-stream", "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := against(t, func(w http.ResponseWriter, r *http.Request) {

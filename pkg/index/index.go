@@ -41,6 +41,10 @@ func (x *Index) Fold(c *job.Commit) {
 	h := head{status: c.Job.Status}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if c.Job.Erased {
+		delete(x.heads, c.Job.ID)
+		return
+	}
 	if h.status.Over() {
 		h.expires = c.Job.ExpiresAt.UnixMilli()
 		if x.heads[c.Job.ID].expires == 0 {

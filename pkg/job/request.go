@@ -20,6 +20,7 @@ type Request struct {
 	Timeout            time.Duration     `json:"timeout,omitempty"`       // of an attempt
 	Retention          time.Duration     `json:"retention,omitempty"`     // after the end
 	StartTimeout       time.Duration     `json:"start_timeout,omitempty"` // for the first attempt to begin; 0: any
+	RunAt              time.Time         `json:"-"`                       // not before; it stands in the first record's data
 	Deadline           time.Time         `json:"deadline,omitzero"`       // for the end; zero: none
 	CancelOnDisconnect bool              `json:"cancel_on_disconnect,omitempty"`
 	Once               *Once             `json:"once,omitempty"`

@@ -30,6 +30,7 @@ type line struct {
 	claimed    int   // taken, and not yet known to run
 	running    int
 	admitted   int           // let in, and not yet in the log
+	pace       pace          // of those that leave it
 	wake       chan struct{} // one slot: somebody should look again
 	timer      *time.Timer   // for the first of later
 }
@@ -88,6 +89,9 @@ func (q *Queue) Fold(c *job.Commit) {
 		l.admitted--
 	}
 	it := q.items[c.Job.ID]
+	if c.Was == job.StatusQueued && c.Job.Status != job.StatusQueued {
+		l.pace.leave(time.Now())
+	}
 	switch {
 	case c.Job.Status.Over():
 		q.drop(c.Job.ID)
@@ -273,8 +277,30 @@ func (q *Queue) Return(id job.ID, pause time.Duration) {
 	it.line.look()
 }
 
-// retryFull is when a submit that found the queue full should come back.
-const retryFull = 5 * time.Second
+// When a submit that found the queue full should come back.
+const (
+	retryUnknown = 5 * time.Second  // nothing has left the queue yet
+	minRetry     = time.Second      // the header counts in seconds
+	maxRetry     = 10 * time.Minute // by then somebody may have mended what holds it up
+
+	// freeShare is how much of the queue is to be free by then: those who come back for
+	// a single place come back for nothing.
+	freeShare = 10
+)
+
+// retryAfter returns when there will be room again, as far as can be foreseen: from how
+// fast the queue has moved of late, or from when the first job is due if all of them wait
+// for their time.
+func (l *line) retryAfter(now time.Time) time.Duration {
+	d, known := l.pace.timeFor(max(1, l.cap/freeShare), now)
+	if first := l.later.first(); first != nil && l.queued() == l.later.len() {
+		d, known = first.runAt.Sub(now), true
+	}
+	if !known {
+		return retryUnknown
+	}
+	return min(max(d, minRetry), maxRetry)
+}
 
 // Admit lets one more job of kind in, or says that its queue is full. The job's
 // first commit uses the room, Dismiss gives it back.
@@ -284,7 +310,7 @@ func (q *Queue) Admit(kind string) error {
 	l := q.line(kind)
 	if l.queued()+l.admitted >= l.cap {
 		p := job.Problemf("queue-full", "%d jobs of kind %s wait already", l.queued(), kind)
-		p.RetryAfter = retryFull
+		p.RetryAfter = l.retryAfter(time.Now())
 		return p
 	}
 	l.admitted++

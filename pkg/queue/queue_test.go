@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +63,55 @@ func TestOrder(t *testing.T) {
 	for _, want := range []string{"high1", "high2", "normal1", "normal2", "low1", ""} {
 		require.Equal(t, want, l.take())
 	}
+}
+
+// A full queue says when a tenth of it will be free, at the pace of the last minute.
+func TestRetryAfterOfAFullQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(job.Kind{Name: "k", QueueLimit: 100, Concurrency: 1})
+		after := func() time.Duration {
+			var p *job.Problem
+			require.ErrorAs(t, l.q.Admit("k"), &p)
+			return p.RetryAfter
+		}
+		n := 0
+		fill := func(change ...func(*job.Job)) {
+			for queued, _ := l.q.Depth("k"); queued < 100; queued++ {
+				n++
+				l.put(fmt.Sprint(n), job.StatusQueued, change...)
+			}
+		}
+		fill()
+		require.Equal(t, retryUnknown, after(), "nothing has moved yet")
+		pace := func(every time.Duration, d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(every) {
+				id := l.take()
+				l.put(id, job.StatusRunning)
+				l.put(id, job.StatusSucceeded)
+				fill()
+			}
+		}
+		pace(time.Second/2, 10*time.Second)
+		require.InDelta(t, 5, after().Seconds(), 0.5, "two a second, ten places")
+		pace(10*time.Second, 10*time.Minute)
+		require.InDelta(t, 100, after().Seconds(), 20, "the pace is what it is now")
+		pace(time.Millisecond, 2*time.Minute)
+		require.Equal(t, minRetry, after())
+		time.Sleep(24 * time.Hour)
+		require.Equal(t, maxRetry, after(), "it stands still")
+	})
+}
+
+// A queue in which all wait for their time says when the first of them is due.
+func TestRetryAfterOfScheduledJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(job.Kind{Name: "k", QueueLimit: 2, Concurrency: 1})
+		l.put("a", job.StatusQueued, runAt(time.Now().Add(time.Hour)))
+		l.put("b", job.StatusQueued, runAt(time.Now().Add(2*time.Minute)))
+		var p *job.Problem
+		require.ErrorAs(t, l.q.Admit("k"), &p)
+		require.Equal(t, 2*time.Minute, p.RetryAfter)
+	})
 }
 
 // What turns out to be damaged is out of the queue, in whatever state it was.

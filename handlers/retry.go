@@ -1,0 +1,57 @@
+package handlers
+
+import (
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// resubmit answers POST /v1/jobs/{id}/retry: a new job with the input and the options of one
+// that is over, as a submit. It begins at once, and a deadline is as far away as the first
+// job's was.
+func (a *API) resubmit(c *gin.Context) error {
+	if err := emptyBody(c); err != nil {
+		return err
+	}
+	j, err := a.lookup(c)
+	if err != nil {
+		return err
+	}
+	if !j.Status.Over() {
+		return job.Problemf("in-progress", "The job is not over; cancel it first.")
+	}
+	k, err := a.kindNamed(j.Kind)
+	if err != nil {
+		return err
+	}
+	r, err := a.Store.Request(c.Request.Context(), j.ID)
+	if err != nil {
+		return a.unlessLost(c.Request.Context(), j.ID, err)
+	}
+	return a.store(c, k, &options{retryOf: j.ID}, afresh(r, k, &j), "/input")
+}
+
+// afresh returns what a job was asked for as a request of now, within the kind's rules of
+// now.
+func afresh(r *job.Request, k *kind, j *job.Job) *job.Request {
+	fresh := &job.Request{
+		Kind: k.Name, Owner: r.Owner, Input: r.Input, InputType: r.InputType, Tags: r.Tags, Priority: r.Priority,
+		MaxAttempts: r.MaxAttempts, Timeout: min(r.Timeout, k.Timeout), Retention: r.Retention, StartTimeout: r.StartTimeout,
+		Metadata: r.Metadata,
+	}
+	if !r.Deadline.IsZero() {
+		fresh.Deadline = time.Now().Add(r.Deadline.Sub(j.CreatedAt)).UTC().Truncate(time.Millisecond)
+	}
+	return fresh
+}
+
+// emptyBody fails on a body: options of a retry would be ignored.
+func emptyBody(c *gin.Context) error {
+	doc, err := body(c, maxCancelBody)
+	if err != nil || len(doc) == 0 {
+		return err
+	}
+	return job.Problemf("invalid-request", "The body must be empty: the new job has the options of the first.")
+}
