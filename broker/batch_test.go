@@ -128,16 +128,51 @@ func TestRefusedBatchLeavesItsKey(t *testing.T) {
 	}
 }
 
+// turnstile is a queue that counts who was let in, and is full once: for the n-th.
+type turnstile struct {
+	Queue
+	full int
+	in   int
+}
+
+func (q *turnstile) Admit(kind string) error {
+	if q.full--; q.full == 0 {
+		return job.ErrQueueFull
+	}
+	q.in++
+	return q.Queue.Admit(kind)
+}
+
+func (q *turnstile) Dismiss(kind string) {
+	q.in--
+	q.Queue.Dismiss(kind)
+}
+
+// Behind a job for which there is no room none of its kind is let in, though there would be
+// room again: it would run before the other.
+func TestBatchKeepsItsOrder(t *testing.T) {
+	b := node(t, newShared(t))
+	b.queue = &turnstile{Queue: b.queue, full: 2}
+	var requests []*job.Request
+	for _, kind := range []string{testKind, testKind, "other", testKind} {
+		requests = append(requests, &job.Request{Kind: kind})
+	}
+	got, err := b.SubmitAll(t.Context(), "", "", requests)
+	require.NoError(t, err)
+	for i, o := range got.Outcomes {
+		require.Equal(t, i == 1 || i == 3, errors.Is(o.Err, job.ErrQueueFull), i)
+	}
+}
+
 // The key of a batch that cannot be stored costs the queue nothing.
 func TestBatchWithoutItsKey(t *testing.T) {
 	s := newShared(t)
 	b := node(t, &crash{store: s, left: 1}) // the epoch is a setting: the key is the first step
+	q := &turnstile{Queue: b.queue}
+	b.queue = q
 	_, err := submitMany(t, b, "key", 3)
 	require.ErrorIs(t, err, errSilent)
-	queued, _ := b.queue.(interface {
-		Depth(kind string) (queued, running int)
-	}).Depth(testKind)
-	require.Zero(t, queued)
+	require.Zero(t, q.in)
 }
 
 // All of a batch are on their way before the first is waited for, and share a sync.
