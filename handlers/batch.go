@@ -47,18 +47,19 @@ func linesIn(doc []byte) (items []json.RawMessage) {
 // submitBatch stores the items that are jobs and answers with what became of each.
 func (a *API) submitBatch(c *gin.Context, items []json.RawMessage) error {
 	key, err := idempotencyKey(c.Request.Header)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = countable(items)
+	}
+	if err != nil {
 		return err
-	case len(items) == 0:
-		return invalid("", "The batch has no jobs.")
-	case len(items) > job.MaxBatch:
-		return job.Problemf("too-large", "A batch has at most %d jobs.", job.MaxBatch)
 	}
 	ctx := c.Request.Context()
 	requests, refused := make([]*job.Request, len(items)), make([]error, len(items))
 	for i, item := range items {
 		requests[i], refused[i] = a.requestOf(ctx, item)
+	}
+	if ctx.Err() != nil { // what it ended is not the item's fault
+		return context.Cause(ctx)
 	}
 	b, err := a.Store.SubmitAll(ctx, key, fingerprintAll(items), requests)
 	if err == nil {
@@ -68,15 +69,33 @@ func (a *API) submitBatch(c *gin.Context, items []json.RawMessage) error {
 		return err
 	}
 	for i := range b.Outcomes {
-		o := &b.Outcomes[i]
-		switch {
-		case refused[i] != nil:
-			o.Err = refused[i]
-		case errors.Is(o.Err, job.ErrNotFound):
-			o.Err = errGone
-		}
+		b.Outcomes[i].Err = whyNot(refused[i], b.Outcomes[i].Err)
 	}
 	return a.answerBatch(c, &b)
+}
+
+func countable(items []json.RawMessage) error {
+	switch {
+	case len(items) == 0:
+		return invalid("", "The batch has no jobs.")
+	case len(items) > job.MaxBatch:
+		return job.Problemf("too-large", "A batch has at most %d jobs.", job.MaxBatch)
+	}
+	return nil
+}
+
+// errGone is the problem of a job that a repeat of its batch does not find any more.
+var errGone error = job.Problemf("not-found", "It was stored, and is no longer kept.")
+
+// whyNot returns why an item is no job: by us, or by the log.
+func whyNot(refused, stored error) error {
+	switch {
+	case refused != nil:
+		return refused
+	case errors.Is(stored, job.ErrNotFound):
+		return errGone
+	}
+	return stored
 }
 
 // requestOf returns the request that an item is.
@@ -123,17 +142,7 @@ func (a *API) answerBatch(c *gin.Context, b *job.Batch) error {
 		c.Header("Idempotency-Replayed", "true")
 	}
 	problems := a.problemsOf(b)
-	answer := batchAnswer{Batch: b.ID, Jobs: make([]any, len(problems))}
-	var stored []*job.Job
-	for i, p := range problems {
-		if p == nil {
-			j := &b.Outcomes[i].Job
-			stored = append(stored, j)
-			answer.Jobs[i] = a.listed(j)
-			continue
-		}
-		answer.Jobs[i] = itemOf(p)
-	}
+	answer, stored := a.tell(b, problems)
 	if len(stored) == 0 {
 		return noneStored(b, problems)
 	}
@@ -150,9 +159,24 @@ func (a *API) answerBatch(c *gin.Context, b *job.Batch) error {
 	return send(c, http.StatusAccepted, jsonType, body)
 }
 
-// listed returns the job as it stands in a list: with no result of its own, of which
-// a thousand would be more than anybody asked for.
-func (a *API) listed(j *job.Job) representation {
+// tell returns the answer, but for its token, and the jobs in it.
+func (a *API) tell(b *job.Batch, problems []*job.Problem) (answer batchAnswer, stored []*job.Job) {
+	answer.Batch, answer.Jobs = b.ID, make([]any, len(problems))
+	for i, p := range problems {
+		if p != nil {
+			answer.Jobs[i] = itemOf(p)
+			continue
+		}
+		j := &b.Outcomes[i].Job
+		stored = append(stored, j)
+		answer.Jobs[i] = a.brief(j)
+	}
+	return answer, stored
+}
+
+// brief returns the job without its result, of which a thousand would be more than
+// anybody asked for.
+func (a *API) brief(j *job.Job) representation {
 	r := a.represent(j)
 	if j.Result != nil {
 		r.Result = j.Result.Reference(j.ID)
@@ -172,8 +196,6 @@ func lastExpiry(jobs []*job.Job) (last time.Time) {
 	}
 	return last
 }
-
-var errGone error = job.Problemf("not-found", "It was stored, and is no longer kept.")
 
 // problemsOf returns the problems of the items that are no jobs, with pointers that begin
 // with the item's place. What is no problem of ours is logged, in one line.

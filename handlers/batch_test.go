@@ -2,10 +2,12 @@ package handlers
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -268,6 +270,17 @@ func TestBatchWithAKey(t *testing.T) {
 		p := s.problem(s.post("/v1/jobs", `[`+one+`,7,{"kind":"report","input":2}]`, "Idempotency-Key", "k"), 404, "not-found")
 		require.Len(t, p.Errors, 3)
 	})
+}
+
+// Of a batch whose sender has left nothing is stored, as long as nothing is.
+func TestBatchWithoutASender(t *testing.T) {
+	s := newService(t)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	w := httptest.NewRecorder()
+	s.handler().ServeHTTP(w, s.request("POST", "/v1/jobs", arrayOf(2), "Content-Type", jsonType).WithContext(ctx))
+	require.Empty(t, w.Body)
+	require.Empty(t, s.called())
 }
 
 // The token of a batch reads its jobs and no other, until the last of them expires.
