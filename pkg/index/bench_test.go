@@ -1,0 +1,61 @@
+package index
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// million is how many jobs a day's retention keeps at twelve a second.
+const million = 1_000_000
+
+// BenchmarkFold tells what a job costs in the index, once it was submitted and is over.
+func BenchmarkFold(b *testing.B) {
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		begin := time.Now()
+		x := indexOf(million)
+		b.ReportMetric(float64(time.Since(begin).Nanoseconds())/million, "ns/job")
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		require.Equal(b, million, x.Len())
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/million, "B/job")
+	}
+}
+
+// BenchmarkList tells what a page of 20 out of a million jobs takes.
+func BenchmarkList(b *testing.B) {
+	x := indexOf(million)
+	middle := x.List(job.Query{Limit: 1, Before: time.Now().Add(-time.Hour + million/2*3*time.Millisecond)})
+	for _, c := range []struct {
+		name  string
+		query job.Query
+	}{
+		{"all", job.Query{}},
+		{"all, from the middle on", job.Query{After: middle.Next}},
+		{"kind", job.Query{Kinds: []string{"kind-7"}}},
+		{"failed", job.Query{Statuses: []job.Status{job.StatusFailed}}},
+		{"kind and failed", job.Query{Kinds: []string{"kind-0"}, Statuses: []job.Status{job.StatusFailed}}},
+		{"tag of 500 jobs", job.Query{Tags: []string{"customer-0007"}}},
+		{"two tags", job.Query{Tags: []string{"nightly", "customer-0007"}}},
+		{"the last minute of it", job.Query{Since: time.Now().Add(-11 * time.Minute)}},
+		{"no such tag", job.Query{Tags: []string{"none"}}},
+		{"none running", job.Query{Statuses: []job.Status{job.StatusRunning}}},
+		{"nothing matches: kind and failed", job.Query{Kinds: []string{"kind-7"}, Statuses: []job.Status{job.StatusFailed}}},
+		{"nothing matches: two tags", job.Query{Tags: []string{"nightly", "customer-0007"}, Statuses: []job.Status{job.StatusFailed}}},
+		{"nothing matches: kind and tags", job.Query{Tags: []string{"nightly", "customer-0007"}, Kinds: []string{"kind-0"}}},
+	} {
+		c.query.Limit = 20
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				x.List(c.query)
+			}
+		})
+	}
+}
