@@ -48,6 +48,7 @@ type Log interface {
 // a reader, so that who waits for an event finds its job changed.
 type Jobs interface {
 	Job(ctx context.Context, id job.ID) (job.Job, error) // job.ErrNotFound
+	List(q job.Query) job.ListPage
 }
 
 // Queue is what waits for a worker.
@@ -138,6 +139,7 @@ func (a *API) Routes(r gin.IRouter) {
 
 	v1 := r.Group("/v1", a.handle(wellFormed), a.handle(a.authenticated)) // query.go, auth.go
 	v1.POST("/jobs", a.handle(a.submit))                                  // submit.go
+	get(v1, "/jobs", a.handle(a.list))                                    // list.go
 	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                         // raw.go
 	get(v1, "/jobs/:id", a.handle(a.job))                                 // job.go
 	get(v1, "/jobs/:id/events", a.handle(a.events))                       // events.go
