@@ -152,10 +152,16 @@ func (b *Broker) archive(e *entry) error {
 	if err := b.leaveKey(&e.job); err != nil {
 		return err
 	}
-	if left := time.Until(e.job.ExpiresAt); left > 0 {
-		if err := b.putAway(e, left); err != nil {
-			return err
-		}
+	left := time.Until(e.job.ExpiresAt)
+	var err error
+	switch {
+	case e.job.Erased:
+		err = b.store.remove(b.ctx, string(e.job.ID)) // what of it lies beside the log
+	case left > 0:
+		err = b.putAway(e, left)
+	}
+	if err != nil {
+		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

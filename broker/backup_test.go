@@ -186,3 +186,14 @@ func pack1(t *testing.T, all []member) []byte {
 	require.NoError(t, errors.Join(w.Close(), z.Close()))
 	return b.Bytes()
 }
+
+// Where a restore was killed nobody begins with an empty store.
+func TestRestoreKilled(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, restoring, "jetstream"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "LOCK"), nil, 0o600))
+	_, err := Open(t.Context(), Options{Dir: dir, MaxStore: 1 << 30})
+	require.ErrorContains(t, err, "did not come to its end")
+	_, err = os.Stat(streamsIn(dir))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

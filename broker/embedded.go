@@ -51,6 +51,9 @@ func openEmbedded(ctx context.Context, opt Options) (*jetStream, error) {
 }
 
 func openLocked(ctx context.Context, opt Options, unlock func()) (*jetStream, error) {
+	if _, err := os.Lstat(filepath.Join(opt.Dir, restoring)); err == nil { // an empty store would be taken for the one that was to come back
+		return nil, fmt.Errorf("a restore into %s did not come to its end: remove what is in it, and restore again", opt.Dir)
+	}
 	m := &mender{dir: opt.Dir, log: opt.Log}
 	if err := m.mend(); err != nil {
 		return nil, err

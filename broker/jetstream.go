@@ -199,7 +199,7 @@ func (s *jetStream) placed(ctx context.Context, name string, place uint64) ([]by
 }
 
 func (s *jetStream) remove(ctx context.Context, prefix string) error {
-	return unavailable(s.done.Purge(ctx, jetstream.WithPurgeSubject(donePrefix+prefix+".*")))
+	return unavailable(s.done.Purge(ctx, jetstream.WithPurgeSubject(donePrefix+prefix+".>")))
 }
 
 func (s *jetStream) parts(ctx context.Context) (names []string, err error) {

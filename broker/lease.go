@@ -64,14 +64,14 @@ func (b *Broker) take(ctx context.Context, kinds []string) (job.ID, error) {
 
 // ask has the Subscriber of the job's kind claim it.
 func (b *Broker) ask(id job.ID, worker string) (lease uint64, err error) {
-	e := b.live(id)
-	if e == nil {
+	j, ok := b.standing(id)
+	if !ok {
 		b.queue.Return(id, 0)
 		return 0, job.ErrLeaseLost
 	}
 	answer := make(chan claimed, 1)
 	select {
-	case b.asks[e.job.Kind] <- ask{id, worker, answer}:
+	case b.asks[j.Kind] <- ask{id, worker, answer}:
 		c := <-answer
 		return c.lease, c.err
 	case <-b.leasing.Done():
@@ -112,16 +112,14 @@ func (s *Subscriber) answer(ctx context.Context, a ask, out chan<- *message.Mess
 
 // left returns the attempts of a pull kind that nobody runs: another process began them.
 func (b *Broker) left(kind string) (tasks []*Task) {
-	for _, e := range b.running() {
-		b.mu.Lock()
-		j := e.job
-		free := j.Kind == kind && j.Lease > 0 && !j.LeasedUntil.IsZero() && e.task == nil
-		b.mu.Unlock()
-		if free {
-			t := &Task{b: b, e: e, lease: j.Lease, timeoutAt: j.LeasedUntil, resumed: true, ended: make(chan struct{})}
-			t.begin()
-			tasks = append(tasks, t)
+	b.running(func(e *entry) {
+		j := &e.job
+		if j.Kind == kind && j.Lease > 0 && !j.LeasedUntil.IsZero() && e.task == nil {
+			tasks = append(tasks, &Task{b: b, e: e, lease: j.Lease, timeoutAt: j.LeasedUntil, resumed: true, ended: make(chan struct{})})
 		}
+	})
+	for _, t := range tasks {
+		t.begin()
 	}
 	return tasks
 }
@@ -158,12 +156,12 @@ func (t *Task) Earlier(ctx context.Context, each func(*job.Record)) error {
 
 // Finish says that the attempt ends as its pull worker says, and not because something
 // became of the worker.
-func (t *Task) Finish() { t.finish = t.lease }
+func (t *Task) Finish() { t.finish.Store(t.lease) }
 
 // said notes with the record that ends the attempt whose word it is.
 func (t *Task) said(records ...job.Record) []job.Record {
-	if t.finish > 0 {
-		records[len(records)-1].Private = &job.Private{Finish: t.finish}
+	if lease := t.finish.Load(); lease > 0 {
+		records[len(records)-1].Private = &job.Private{Finish: lease}
 	}
 	return records
 }

@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,4 +111,104 @@ func TestLeaseWhoseTimeIsOver(t *testing.T) {
 	}, timeToWait, tick)
 	require.Contains(t, string(j.Output), "attempt-timeout")
 	require.NoError(t, sub.Close())
+}
+
+// Who asks for work is told that the store is full, as who brings it.
+func TestLeaseOfAFullStore(t *testing.T) {
+	h := &hook{store: newShared(t)}
+	b := pulling(t, h)
+	sub := b.Subscriber(0)
+	_, err := sub.Subscribe(t.Context(), Topic(testKind))
+	require.NoError(t, err)
+	submitTo(t, b)
+	h.onPublish = func(_ func(func(uint64, error)), done func(uint64, error)) { go done(0, errFull()) }
+	_, _, err = b.Lease(t.Context(), "w", testKind)
+	requireProblem(t, errFull(), err)
+	h.onPublish = nil
+	require.NoError(t, sub.Close())
+}
+
+// A job that is canceled while somebody takes it is taken or not, and nobody looks at it
+// while it changes.
+func TestLeaseAndCancelRace(t *testing.T) {
+	b := pulling(t, newShared(t))
+	sub := b.Subscriber(0)
+	out, err := sub.Subscribe(t.Context(), Topic(testKind))
+	require.NoError(t, err)
+	go func() {
+		for m := range out {
+			m.Nack()
+		}
+	}()
+	for range 200 {
+		id := submitTo(t, b)
+		var race sync.WaitGroup
+		race.Go(func() {
+			_, err := b.Cancel(t.Context(), id, "", "")
+			require.NoError(t, err)
+		})
+		race.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // it takes what there is
+			_, _, err := b.Lease(ctx, "w", testKind)
+			require.True(t, err == nil || errors.Is(err, job.ErrNotFound), "%v", err)
+		})
+		race.Wait()
+		require.Eventually(t, func() bool {
+			j, err := b.Job(t.Context(), id)
+			return err == nil && j.Status.Over()
+		}, timeToWait, tick)
+	}
+	require.NoError(t, sub.Close())
+}
+
+// A worker that says its last when the patience with it is over may be heard or not.
+func TestLateFinish(t *testing.T) {
+	b := pulling(t, newShared(t))
+	for range 20 {
+		task := claimFrom(t, b, submitTo(t, b))
+		var race sync.WaitGroup
+		race.Go(task.Finish)
+		require.NoError(t, task.fail(t.Context(), job.Problemf("attempt-failed", "no")))
+		race.Wait()
+	}
+}
+
+// Whoever works on a job that was asked to stop is told so, and has the time to say its
+// last, also by the process that begins behind the request.
+func TestCancelOutlivesProcess(t *testing.T) {
+	s := newShared(t)
+	b := pulling(t, s)
+	leases := map[job.ID]uint64{}
+	for range 8 {
+		id := submitTo(t, b)
+		leases[id] = claimFrom(t, b, id).lease
+		_, err := b.Cancel(t.Context(), id, "", "")
+		require.NoError(t, err)
+	}
+	next := pulling(t, s)
+	sub := next.Subscriber(0)
+	out, err := sub.Subscribe(t.Context(), Topic(testKind))
+	require.NoError(t, err)
+	for range 8 {
+		select {
+		case m := <-out:
+			task := TaskOf(m)
+			require.Equal(t, leases[task.Job.ID], task.lease)
+			require.ErrorIs(t, context.Cause(m.Context()), job.ErrCanceled)
+			m.Ack() // it was done a moment before
+			<-task.Ended()
+			require.Equal(t, job.StatusSucceeded, statusOf(t, next, task.Job.ID))
+		case <-time.After(timeToWait):
+			t.Fatal("it is ended unheard")
+		}
+	}
+	require.NoError(t, sub.Close())
+}
+
+func statusOf(t *testing.T, b *Broker, id job.ID) job.Status {
+	t.Helper()
+	j, err := b.Job(t.Context(), id)
+	require.NoError(t, err)
+	return j.Status
 }

@@ -40,13 +40,15 @@ func (b *Broker) load(ctx context.Context) error {
 		}
 		finished[a.Job.ID] = len(a.Parts)
 		b.archived(&a.Job, s.position)
-		if s.position <= marked.Ended {
+		if s.position <= marked.Ended || a.Job.Erased { // then it lies in the place of one that was there
 			kept.add(&a.Job)
 		}
 		if relock && a.Job.Once != nil {
 			keyed = append(keyed, &a.Job)
 		}
-		b.loaded(&a.Job)
+		if !a.Job.Erased {
+			b.loaded(&a.Job)
+		}
 	})
 	if err != nil {
 		return err
@@ -147,6 +149,7 @@ func (b *Broker) sort(e *entry, archived bool) {
 	}
 }
 
+// loaded tells the folds of a job as it stands.
 func (b *Broker) loaded(j *job.Job) {
 	for _, fold := range b.folds {
 		fold(&job.Commit{Job: j})
@@ -178,8 +181,14 @@ const voidWriters = 64
 // voidLeases takes back the jobs that ran when the process ended: this is the only
 // process of the store, so nobody holds them any more, unless it is a pull worker.
 func (b *Broker) voidLeases() {
-	all, list := make(chan struct{}), b.running()
-	b.done.Go(func() { defer close(all); b.voidAll(list) })
+	var gone []*entry
+	b.running(func(e *entry) {
+		if b.asks[e.job.Kind] == nil || e.job.LeasedUntil.IsZero() { // else the worker is another process, and may live
+			gone = append(gone, e)
+		}
+	})
+	all := make(chan struct{})
+	b.done.Go(func() { defer close(all); b.voidAll(gone) })
 	select {
 	case <-all:
 	case <-time.After(answerTime): // the disk is full, say: what there is can be read, and nobody runs these jobs yet
@@ -190,9 +199,6 @@ func (b *Broker) voidAll(list []*entry) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, voidWriters)
 	for _, e := range list {
-		if b.asks[e.job.Kind] != nil && !e.job.LeasedUntil.IsZero() {
-			continue // the worker is another process, and may live
-		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			b.void(e)
@@ -202,15 +208,15 @@ func (b *Broker) voidAll(list []*entry) {
 	wg.Wait()
 }
 
-func (b *Broker) running() (list []*entry) {
+// running calls each with the jobs that run, with b.mu held.
+func (b *Broker) running(each func(*entry)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range b.jobs {
 		if e.damaged == nil && e.job.Status == job.StatusRunning {
-			list = append(list, e)
+			each(e)
 		}
 	}
-	return list
 }
 
 // void takes one job back from an attempt that is no more.

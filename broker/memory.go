@@ -219,8 +219,7 @@ func (m *memory) remove(_ context.Context, prefix string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.archive, func(name string, _ entryTTL) bool {
-		rest, ok := strings.CutPrefix(name, prefix+".")
-		return ok && !strings.Contains(rest, ".")
+		return strings.HasPrefix(name, prefix+".")
 	})
 	return nil
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -87,4 +88,25 @@ func TestRefusedSubmitLeavesItsKey(t *testing.T) {
 	_, _, err = b.SubmitOnce(t.Context(), "another", "f", &job.Request{Kind: testKind})
 	require.ErrorIs(t, err, errSilent, "nobody knows")
 	require.Len(t, m.keyed, 2, "so the key stays")
+}
+
+// fullKeys is a store that has no room for another key.
+type fullKeys struct{ store }
+
+func (fullKeys) setKey(context.Context, string, []byte, time.Duration, bool) (uint64, error) {
+	return 0, errFull()
+}
+
+// Whether a submit has a key or not: a full store says that it is full.
+func TestFullStoreSaysSoOfKeys(t *testing.T) {
+	_, _, err := once1(t, node(t, fullKeys{newShared(t)}))
+	requireProblem(t, errFull(), err)
+}
+
+// requireProblem requires that err is what a client is told as the problem.
+func requireProblem(t *testing.T, problem *job.Problem, err error) {
+	t.Helper()
+	var p *job.Problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, problem.Name(), p.Name())
 }

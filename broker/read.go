@@ -26,8 +26,11 @@ func (b *Broker) fetch(ctx context.Context, id job.ID) (*archive, error) {
 		return nil, err
 	}
 	a, err := decodeArchive(string(id), data)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, unavailable(err)
+	case a.Job.Erased:
+		return nil, job.ErrNotFound
 	}
 	return a, nil
 }

@@ -47,8 +47,8 @@ type store interface {
 	// placed returns what place kept at a place; errNone: it is not there, or no longer. A
 	// store reads what lies side by side with less work and memory than by name.
 	placed(ctx context.Context, name string, place uint64) ([]byte, error)
-	// remove removes what the archive has under all names that are prefix and one
-	// token more.
+	// remove removes what the archive has under all names that are prefix and more
+	// tokens.
 	remove(ctx context.Context, prefix string) error
 	// scanArchive calls each with all entries whose name has no dot, and returns the place
 	// of the last entry ever put; 0: places are not counted.

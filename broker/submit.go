@@ -200,12 +200,25 @@ func (b *Broker) live(id job.ID) *entry {
 	return nil
 }
 
+// standing returns a job that is in the log as it stands.
+func (b *Broker) standing(id job.ID) (j job.Job, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.jobs[id]; e != nil {
+		return e.job, e.job.Exists()
+	}
+	return j, false
+}
+
 // Job returns a job as it stands, or job.ErrNotFound.
 func (b *Broker) Job(ctx context.Context, id job.ID) (job.Job, error) {
 	b.mu.Lock()
 	e := b.jobs[id]
 	if e != nil && (e.job.Exists() || e.damaged != nil) {
 		defer b.mu.Unlock()
+		if e.job.Erased {
+			return job.Job{}, job.ErrNotFound
+		}
 		return e.job, unavailable(e.damaged)
 	}
 	b.mu.Unlock()

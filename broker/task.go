@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -31,7 +32,7 @@ type Task struct {
 	success *Success      // what the handler leaves for the terminal record
 	err     error         // what it failed with
 	resumed bool          // a process before this one began it
-	finish  uint64        // the lease, if the attempt ends as its pull worker says
+	finish  atomic.Uint64 // the lease, if the attempt ends as its pull worker says, who may be late
 	ended   chan struct{} // closed when how it ends is stored, or cannot be
 	once    sync.Once     // closes it
 }
@@ -107,14 +108,14 @@ func (b *Broker) input(ctx context.Context, id job.ID) (input []byte, err error)
 func (t *Task) begin() {
 	timeout := job.Problemf("attempt-timeout", "the attempt was not done by %s", job.Time(t.timeoutAt))
 	timeout.Retryable = true // a deadline leaves no time for another
+	t.b.mu.Lock()
+	defer t.b.mu.Unlock()
 	if q := t.e.job.Request; q != nil && t.timeoutAt.Equal(q.Deadline) {
 		timeout = job.DeadlineExceeded(t.timeoutAt)
 	}
 	ctx, cancel := context.WithCancelCause(t.b.ctx)
 	timed, release := context.WithDeadlineCause(ctx, t.timeoutAt, timeout)
 	t.ctx, t.cancel = timed, func(cause error) { cancel(cause); release() }
-	t.b.mu.Lock()
-	defer t.b.mu.Unlock()
 	t.Job = t.e.job
 	t.Job.Lease = t.shown()
 	if t.Job.Request != nil {
@@ -173,7 +174,7 @@ func (t *Task) succeed(ctx context.Context) error {
 	}
 	if p := s.Record.Private; p != nil && p.Result != nil {
 		p.Result.Pieces = t.pieces
-		p.Finish = t.finish
+		p.Finish = t.finish.Load()
 	}
 	w := &write{propose: held(t.lease, s.Record)}
 	if len(s.Piece) > 0 {

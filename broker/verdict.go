@@ -19,11 +19,12 @@ var errSilent = func() *job.Problem {
 	return p
 }()
 
-// unavailable is errSilent, and why; or job.ErrDamaged, if that is why.
+// unavailable is errSilent, and why; or job.ErrDamaged, if that is why. A store that is
+// full has answered.
 func unavailable(err error) error {
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, errFull()):
+		return err
 	case errors.Is(err, errDamaged):
 		return fmt.Errorf("%w (%w)", job.ErrDamaged, err)
 	}

@@ -120,8 +120,11 @@ func (v *verifier) head(name string, m *located) string {
 		return "the entry of a finished job is damaged"
 	}
 	v.finished[a.Job.ID] = true
-	if v.marks == nil || m.position <= v.marks.Ended {
+	if v.marks == nil || m.position <= v.marks.Ended || a.Job.Erased {
 		v.kept.add(&a.Job)
+	}
+	if a.Job.Erased {
+		return "" // it has nothing
 	}
 	v.bundles = append(v.bundles, bundleOf(a, subjectOf(a.Job.Kind, a.Job.ID)))
 	if b := bitsOf(&a.Job); b.count > 0 {

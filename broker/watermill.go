@@ -201,9 +201,13 @@ func (s *Subscriber) handOut(ctx context.Context, t *Task, out chan<- *message.M
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { cancel(job.ErrDraining) })()
 	m := t.message(mctx)
+	untaken := mctx.Done()
+	if t.resumed && errors.Is(context.Cause(mctx), job.ErrCanceled) {
+		untaken = ctx.Done() // its worker is still to be told
+	}
 	select {
 	case out <- m:
-	case <-mctx.Done(): // before anybody took it
+	case <-untaken:
 		return t.interrupted(context.Cause(mctx))
 	}
 	ended := mctx.Done()

@@ -41,6 +41,7 @@ func TestTokens(t *testing.T) {
 		"GET /v1/jobs/:id/result":   {own: 200, foreign: 404},
 		"POST /v1/jobs/:id/cancel":  {own: 403, foreign: 403},
 		"POST /v1/jobs/:id/retry":   {own: 403, foreign: 403},
+		"DELETE /v1/jobs/:id":       {own: 403, foreign: 403},
 		"POST /v1/leases":           {own: 403, foreign: 403},
 		"GET /v1/kinds":             {own: 403, foreign: 403},
 		"GET /v1/kinds/:kind":       {own: 403, foreign: 403},

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -103,7 +106,7 @@ type jobError struct {
 func (e jobError) Unwrap() error { return e.Problem }
 
 func sendProblem(c *gin.Context, p *job.Problem, cause json.RawMessage) error {
-	p.Instance = c.Request.URL.EscapedPath()
+	p.Instance = instance(c.Request.URL)
 	h := c.Writer.Header()
 	settle(c)
 	h.Del("ETag")
@@ -116,6 +119,16 @@ func sendProblem(c *gin.Context, p *job.Problem, cause json.RawMessage) error {
 		*job.Problem
 		Error json.RawMessage `json:"error,omitempty"`
 	}{p, cause}))
+}
+
+// instance returns the address that a problem is of. One of a lease is cut: it has the
+// token, and workers print what they are refused with.
+func instance(u *url.URL) string {
+	const leases = "/v1/leases"
+	if strings.HasPrefix(path.Clean(u.Path), leases+"/") {
+		return leases
+	}
+	return u.EscapedPath()
 }
 
 // retryAfter returns when to come back, in seconds: what the problem says, else a

@@ -137,6 +137,16 @@ func (w *world) Request(_ context.Context, id job.ID) (*job.Request, error) {
 	return w.jobs[id].request, nil
 }
 
+func (w *world) Erase(_ context.Context, id job.ID, _ string) error {
+	if err := w.call("Erase"); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.jobs, id)
+	return nil
+}
+
 // keyUse is what an idempotency key was used for.
 type keyUse struct {
 	id          job.ID

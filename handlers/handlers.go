@@ -38,6 +38,8 @@ type Log interface {
 	// Cancel asks for the job's end and returns it as it stands afterwards. A job
 	// that is over comes back unchanged.
 	Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error)
+	// Erase removes a job and all that is stored of it; one that runs is told to stop.
+	Erase(ctx context.Context, id job.ID, by string) error
 	// Result returns the bytes of the result of a job that succeeded.
 	Result(ctx context.Context, j job.Job) (io.ReadSeekCloser, error)
 	// Ready returns nil if a write would be stored now.
@@ -68,8 +70,8 @@ type Desk interface {
 	// Lease waits for work of the kinds, and returns as much as there is then, but no
 	// more than most attempts.
 	Lease(ctx context.Context, wait time.Duration, worker string, most int, kinds ...string) ([]job.Lease, error)
-	// Report stores what the worker of an attempt says, all or nothing of it:
-	// invalid-input, or job.ErrLeaseLost.
+	// Report stores what the worker of an attempt says: nothing of what is invalid-input,
+	// or comes behind the end of the lease, job.ErrLeaseLost.
 	Report(ctx context.Context, id job.ID, lease uint64, said []job.Said) (job.Standing, error)
 }
 
@@ -106,6 +108,7 @@ type API struct {
 	kinds   map[string]*kind
 	schemas *semaphore.Weighted // bytes of inputs that are checked
 	open    atomic.Int64        // streams and waits
+	senders senders             // of jobs that end with them
 }
 
 // Handler returns the API as one handler. It fails on a kind whose schema does
@@ -142,6 +145,7 @@ func (a *API) Routes(r gin.IRouter) {
 	get(v1, "/jobs", a.handle(a.list))                                    // list.go
 	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                         // raw.go
 	get(v1, "/jobs/:id", a.handle(a.job))                                 // job.go
+	v1.DELETE("/jobs/:id", a.handle(a.erase))                             // erase.go
 	get(v1, "/jobs/:id/events", a.handle(a.events))                       // events.go
 	get(v1, "/jobs/:id/result", a.handle(a.result))                       // result.go
 	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))                       // cancel.go

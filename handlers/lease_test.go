@@ -177,7 +177,9 @@ func TestReport(t *testing.T) {
 		require.Empty(t, d.said)
 
 		d.err = job.ErrLeaseLost
-		s.problem(s.post(path, `[]`), 409, "lease-lost")
+		p := s.problem(s.post(path, `[]`), 409, "lease-lost")
+		require.Equal(t, "/v1/leases", p.Instance, "the token is a secret")
+		require.Contains(t, p.Detail, "handed back")
 		bad := job.Problemf("invalid-input", "0/data/chunk: is required")
 		bad.Errors = []job.FieldError{{Pointer: "/0/data/chunk", Detail: "is required"}}
 		d.err = bad
@@ -209,7 +211,9 @@ func TestBadReports(t *testing.T) {
 		s.problem(s.do("POST", path, `[]`, "Content-Type", "text/plain"), 415, "unsupported-type")
 		read := s.signer.Mint(job.NewID(), anonymous, time.Time{})
 		s.problem(s.post("/v1/leases/"+read+"/events", `[]`), 404, "not-found")
-		s.problem(s.post("/v1/leases/x/events", `[]`), 404, "not-found")
+		for _, a := range []answer{s.post("/v1/leases/x/events", `[]`), s.post("/v1/leases/x", `[]`), s.post("/v1//leases/x/events", `[]`)} {
+			require.NotContains(t, s.problem(a, 404, "not-found").Instance, "x")
+		}
 		gone := s.signer.MintLease(access.Lease{Job: job.NewID(), Seq: 7, Kind: "report", Expires: time.Now().Add(time.Minute)})
 		s.problem(s.post("/v1/leases/"+gone+"/events", `[]`), 409, "lease-lost")
 		time.Sleep(2 * time.Minute)

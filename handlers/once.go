@@ -80,8 +80,8 @@ func fingerprint(o *options, r *job.Request) string {
 		}
 	}
 	sum := sha256.New()
-	_, _ = fmt.Fprintf(sum, "%s %q %q %d %d %d %d %d %q %q %d %q %d ", r.Kind, r.InputType, o.tags, o.priority, o.attempts,
-		o.timeout, o.retention, o.start, o.deadline, o.runAt, o.delay, o.retryOf, len(input))
+	_, _ = fmt.Fprintf(sum, "%s %q %q %d %d %d %d %d %q %q %d %t %q %d ", r.Kind, r.InputType, o.tags, o.priority, o.attempts,
+		o.timeout, o.retention, o.start, o.deadline, o.runAt, o.delay, o.leaves, o.retryOf, len(input))
 	_, _ = sum.Write(input)
 	return hex.EncodeToString(sum.Sum(nil))
 }

@@ -26,11 +26,11 @@ const (
 )
 
 // known are the options of this release, by their names in a body and in a query.
-var known = []string{"tags", "priority", "max_attempts", "timeout", "retention", "start_timeout", "deadline", "run_at", "delay"}
+var known = []string{"tags", "priority", "max_attempts", "timeout", "retention", "start_timeout", "deadline", "run_at", "delay", "cancel_on_disconnect"}
 
 // unserved are the options that clients may know from the contract. To ignore one
 // would be to promise what is not kept.
-var unserved = []string{"key", "cancel_on_disconnect", "webhook"}
+var unserved = []string{"key", "webhook"}
 
 // options are what a submit asks for beside the kind and the input.
 type options struct {
@@ -43,6 +43,7 @@ type options struct {
 	deadline  string // as it was asked for
 	runAt     string // as it was asked for
 	delay     time.Duration
+	leaves    bool   // the job ends with its sender
 	retryOf   job.ID // the job that all the others are of; "": none
 }
 
@@ -56,6 +57,11 @@ func (o *options) setJSON(name string, raw json.RawMessage) error {
 	case "tags":
 		if json.Unmarshal(raw, &o.tags) != nil {
 			return invalid(pointer, "must be an array of strings")
+		}
+		return nil
+	case "cancel_on_disconnect":
+		if json.Unmarshal(raw, &o.leaves) != nil {
+			return invalid(pointer, "must be true or false")
 		}
 		return nil
 	case "max_attempts":
@@ -90,6 +96,10 @@ func (o *options) setText(name, text string) (err error) {
 		o.retention, err = parseDuration(pointer, text)
 	case "start_timeout":
 		o.start, err = parseDuration(pointer, text)
+	case "cancel_on_disconnect":
+		if o.leaves = text == "true"; !o.leaves && text != "false" {
+			return invalid(pointer, "must be true or false")
+		}
 	case "delay":
 		o.delay, err = parseDuration(pointer, text)
 	case "run_at":
@@ -176,7 +186,7 @@ func (o *options) request(k *kind) (*job.Request, error) {
 	}
 	r := &job.Request{
 		Kind: k.Name, Owner: anonymous, Tags: o.tags, Priority: o.priority,
-		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention, StartTimeout: o.start,
+		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention, StartTimeout: o.start, CancelOnDisconnect: o.leaves,
 	}
 	if err := o.times(r, time.Now()); err != nil {
 		return nil, err

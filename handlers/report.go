@@ -15,13 +15,14 @@ import (
 // maxSaid is how many events one report may have: more say no more to anybody who reads.
 const maxSaid = 1000
 
-// report answers POST /v1/leases/{lease}/events: all the worker says is stored, or none
-// of it. It need not say anything to be heard of.
+// report answers POST /v1/leases/{lease}/events: if anything is wrong with what the worker
+// says none of it is stored, and with 200 all of it is. It need not say anything to be heard
+// of.
 func (a *API) report(c *gin.Context) error {
 	l, err := a.Tokens.VerifyLease(c.Param("lease"))
 	switch {
 	case errors.Is(err, job.ErrLeaseLost):
-		return err
+		return leaseLost()
 	case err != nil:
 		return job.Problemf("not-found", "There is no such lease.")
 	}
@@ -30,10 +31,13 @@ func (a *API) report(c *gin.Context) error {
 		return err
 	}
 	if a.kinds[l.Kind] == nil || a.kinds[l.Kind].Lease <= 0 {
-		return job.ErrLeaseLost // it was one of another configuration
+		return leaseLost() // it was one of another configuration
 	}
 	s, err := a.Desk.Report(c.Request.Context(), l.Job, l.Seq, said)
-	if err != nil {
+	switch {
+	case errors.Is(err, job.ErrLeaseLost):
+		return leaseLost()
+	case err != nil:
 		return err
 	}
 	b, err := encode(struct {
@@ -45,6 +49,12 @@ func (a *API) report(c *gin.Context) error {
 	}
 	c.Header("Cache-Control", "no-store")
 	return send(c, http.StatusOK, jsonType, b)
+}
+
+// leaseLost says all that may have become of the lease: which it was does not matter to
+// who has to stop.
+func leaseLost() error {
+	return job.Problemf("lease-lost", "The lease has expired, or its job was handed back, is over, or belongs to another attempt.")
 }
 
 // said reads the body: an array of events.

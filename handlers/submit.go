@@ -179,6 +179,9 @@ func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at stri
 		return err
 	}
 	streamed := negotiate(c.Request.Header, jsonType, sseType) == sseType
+	if r.CancelOnDisconnect && !streamed && preferencesOf(c.Request.Header).wait <= 0 {
+		return errNoSender
+	}
 	if streamed {
 		leave, ok := a.enter() // before there is a job that could not be shown
 		if !ok {
@@ -193,11 +196,15 @@ func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at stri
 	links := linksOf(j.ID)
 	c.Header("Location", links.Self)
 	c.Header("Link", "<"+links.Events+`>; rel="monitor"`)
+	answer := func() error { return a.answer(c, j) }
 	if streamed {
 		c.Header("Millstream-Token", a.Tokens.Mint(j.ID, j.Owner, j.ExpiresAt))
-		return a.streamNew(c, j)
+		answer = func() error { return a.streamNew(c, j) }
 	}
-	return a.answer(c, j)
+	if r.CancelOnDisconnect {
+		return a.untilSenderLeaves(c, j.ID, answer)
+	}
+	return answer()
 }
 
 // answer answers a submit with the job, which it waits for if asked to.

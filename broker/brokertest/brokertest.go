@@ -30,6 +30,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 	}{
 		{"a submitted job is there at once", testSubmit},
 		{"what was asked for", testRequest},
+		{"erased", testErase},
 		{"not before its time", testRunAt},
 		{"one id is one job", testSameID},
 		{"one idempotency key is one job", testOnce},

@@ -56,7 +56,7 @@ func backupTo(cmd *cobra.Command, dir string, out io.Writer) error {
 // backupFile writes the backup into a file, which is there once it is whole.
 func backupFile(cmd *cobra.Command, dir, name string) error {
 	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-		return cmp.Or(err, fmt.Errorf("%s is there already: nothing is written over", name))
+		return ofStore(cmp.Or(err, fmt.Errorf("%s is there already: nothing is written over", name)))
 	}
 	part := name + ".part"
 	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -98,7 +98,7 @@ job with a cursor of that time is told to start over ('stream.reset').`,
 			if args[0] != "-" {
 				f, err := os.Open(args[0])
 				if err != nil {
-					return err
+					return ofStore(err)
 				}
 				defer f.Close()
 				in = f

@@ -287,6 +287,7 @@ func TestConfig_refuses(t *testing.T) {
 		"cors: {origins: [app.example]}":                            `cors.origins: "app.example" is not an origin`,
 		"cors: {origins: ['https://a/']}":                           "is not an origin",
 		"log: {level: loud}":                                        `log.level: "loud" is none of`,
+		"log: {level: fatal}":                                       `log.level: "fatal" is none of`, // a failure would not be told
 		"log: {format: xml}":                                        `log.format: "xml" is none of`,
 		"kinds: {a.b: {exec: {command: x}}}":                        "kinds.a.b: cannot name a kind",
 		"kinds: {a: }":                                              "kinds.a: needs one of exec, http and pull",

@@ -27,7 +27,8 @@ const (
 const exitHelp = `Exit codes:
   0    done; of a job that was watched: it succeeded
   1    the job failed; or the output could not be written, or the server stopped with an error, or is not healthy,
-       or a store could not be read or written, as when a server has it open
+       or a store or a backup could not be read or written, as when there is none, a server has it open, or
+       something is there already; or what was tortured broke a promise, or could not be judged
   2    wrong usage or configuration
   3    the job was canceled
   4    the server cannot be reached, or it refused

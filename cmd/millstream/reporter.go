@@ -169,7 +169,7 @@ const (
 // finish says the last word and returns what is to be told of it.
 func (r *reporter) finish(last job.Said) string {
 	if last.Type == "" {
-		return "is lost: another worker has it"
+		return "is not ours any more: what it came to is not taken"
 	}
 	patience := lastPatience
 	if last.Type == job.Queued {

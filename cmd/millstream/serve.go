@@ -70,5 +70,5 @@ func serve(ctx context.Context, s *settings, cmd *cobra.Command) error {
 		return nil
 	}
 	log.Error("stopped", zap.Error(err))
-	return &exitError{exitFailed, err}
+	return &exitError{code: exitFailed} // it was said: what reads a log reads standard error
 }

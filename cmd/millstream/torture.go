@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,9 +52,9 @@ files, which is removed at the end, unless something is wrong or --keep is given
 		},
 	}
 	f := cmd.Flags()
-	f.Uint64Var(&t.Seed, "seed", 0, "what `n` everything random follows from (default: another one each time)")
+	f.Uint64Var(&t.Seed, "seed", 0, "the number `n` that everything random follows from (default: another one each time)")
 	t.Duration = defaultTorture
-	f.Var(flagOf(&t.Duration, someTime), "duration", "how long the server is tortured; the rest takes half a minute (default 1m)")
+	f.Var(flagOf(&t.Duration, someTime), "duration", "how long the server is tortured; what it has accepted is over some seconds later, or in three minutes at most (default 1m)")
 	f.BoolVar(&t.json, "json", false, "print the verdict as a JSON object")
 	f.BoolVar(&t.keep, "keep", false, "keep the diaries, the store and the log also if all is well")
 	f.StringVar(&t.Binary, "binary", "", "the millstream `file` to torture (default: this one)")
@@ -65,6 +66,9 @@ func (t *tortured) run(cmd *cobra.Command) (err error) {
 		if t.Binary, err = os.Executable(); err != nil {
 			return &exitError{exitFailed, err}
 		}
+	}
+	if _, err := exec.LookPath(t.Binary); err != nil {
+		return fmt.Errorf("--binary: %w", err)
 	}
 	if t.Dir, err = os.MkdirTemp("", "millstream-torture-"); err != nil {
 		return &exitError{exitFailed, err}

@@ -102,7 +102,7 @@ func (s *settings) validate() (f faults) {
 		checkOrigin(&f, o)
 	}
 	s.Limits.check(&f)
-	if _, err := zapcore.ParseLevel(s.Log.Level); err != nil {
+	if level, err := zapcore.ParseLevel(s.Log.Level); err != nil || level > zapcore.ErrorLevel {
 		f.add("log.level", "%q is none of debug, info, warn, error", s.Log.Level)
 	}
 	oneOf(&f, "log.format", s.Log.Format, "auto", "console", "json")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -20,14 +19,15 @@ func verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Looks through the store of a server that is stopped",
-		Long: `Reads all of an embedded store and changes nothing: each record by its seal, each
-message that is kept by its own checksum, each job by the sequence of its events, and
-whether the parts and results that jobs name are there. Prints a line for each thing
-that is wrong: where, what, which job if that can be told, and what the server makes of
-it at its next start. What was deleted, replaced or has expired is nobody's loss.
+		Long: `Reads all of an embedded store and changes nothing: each record by its seal (the
+checksum that the embedded server writes behind it), each message that is kept by its
+own, each job by the sequence of its events, and whether the parts and results that jobs
+name are there. Prints a line for each thing that is wrong: where, what, which job if that
+can be told, and what the server makes of it at its next start. What was deleted, replaced
+or has expired is nobody's loss.
 
-Ends with 0 if the store is sound and 6 if it is damaged. A store that a server has open
-is not looked at: stop it, or verify a copy.
+Ends with 0 if the store is sound, 6 if it is damaged, and 1 if it could not be looked at:
+there is none, or a server has it open. Stop that, or verify a copy.
 
 With --json each finding is an object on a line ("type":"finding"), and so is the sum
 at the end ("type":"summary").`,
@@ -99,11 +99,11 @@ func verify(cmd *cobra.Command, dir string, asJSON bool) error {
 	return nil
 }
 
-// ofStore returns the error of a store that could not be looked at, or written: it is no
-// mistake in how the program was called, unless there is none.
+// ofStore returns the error of a store or a backup that could not be looked at, or written:
+// it is no mistake in how the program was called, also if there is none.
 func ofStore(err error) error {
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err == nil {
+		return nil
 	}
 	return &exitError{exitFailed, err}
 }

@@ -216,6 +216,19 @@ func (c *Client) Cancel(ctx context.Context, id job.ID, reason string) (*Job, er
 	return c.job(req)
 }
 
+// Erase removes the job, with its events and its result. One that runs is told to stop.
+func (c *Client) Erase(ctx context.Context, id job.ID) error {
+	req, err := c.ofJob(ctx, http.MethodDelete, http.NoBody, id)
+	if err != nil {
+		return err
+	}
+	resp, err := c.send(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
 // RetryOptions are what may be said with a retry; nil is fine.
 type RetryOptions struct {
 	Wait time.Duration // as that of SubmitOptions

@@ -82,11 +82,14 @@ func New(log Log, opt Options) *Hub {
 
 // Fold puts the events of one commit on the job's tape and wakes its readers.
 func (h *Hub) Fold(c *job.Commit) {
-	if len(c.Events) == 0 { // loaded at start: read from the log when somebody asks
-		return
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(c.Events) == 0 { // loaded at start: read from the log when somebody asks
+		if l := h.jobs[c.Job.ID]; l != nil && c.Job.Erased && l.readers == 0 {
+			h.drop(l)
+		}
+		return
+	}
 	l := h.live(c.Job.ID, c.Before)
 	if l.tape.Append(c.Events...) != nil { // it began, or stopped, somewhere else
 		l.tape.Jump(c.Before)

@@ -53,22 +53,33 @@ func (x *Index) Fold(c *job.Commit) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	h, known := x.byID[id]
-	if !known {
+	switch {
+	case c.Job.Erased && known:
+		x.erase(h)
+		return
+	case c.Job.Erased:
+		return
+	case !known:
 		h = x.records.take()
 		x.records.at(h).id = id
 		x.byID[id] = h
 	}
-	r, now := x.records.at(h), statusOf(c.Job.Status)
+	x.become(h, c.Job)
+}
+
+// become notes how a job stands.
+func (x *Index) become(h uint32, j *job.Job) {
+	r, now := x.records.at(h), statusOf(j.Status)
 	if !r.placed && now != 0 {
-		x.place(h, r, c.Job)
+		x.place(h, r, j)
 	}
 	if r.placed {
 		x.counts[r.status]--
 		x.counts[now]++
 	}
 	r.status = now
-	if c.Job.Status.Over() {
-		x.ended(h, r, c.Job.ExpiresAt.UnixMilli())
+	if j.Status.Over() {
+		x.ended(h, r, j.ExpiresAt.UnixMilli())
 	}
 }
 
@@ -158,23 +169,39 @@ func (x *Index) forgetSome(last int64) (more bool) {
 		if n++; n > step {
 			return true
 		}
-		x.due[x.turn] = x.records.at(h).next
-		x.drop(h)
+		r := x.records.at(h)
+		x.due[x.turn] = r.next
+		if r.placed { // else it was erased
+			x.drop(r)
+		}
+		x.records.give(h)
 	}
 	return false
 }
 
-// drop forgets a job.
-func (x *Index) drop(h uint32) {
+// erase forgets a job before its time. The record of one that is over waits, empty, for
+// its turn: it is in the chain of those.
+func (x *Index) erase(h uint32) {
 	r := x.records.at(h)
+	x.drop(r)
+	if r.expires == 0 {
+		x.records.give(h)
+	}
+}
+
+// drop forgets a job; the record is nobody's then.
+func (x *Index) drop(r *record) {
 	delete(x.byID, r.id)
+	if !r.placed {
+		return
+	}
 	x.order.remove(r.place())
 	x.counts[r.status]--
 	x.kinds.give(r.kind)
 	x.owners.give(r.owner)
 	x.batches.give(r.batch)
 	x.tags.give(r.tags)
-	x.records.give(h)
+	r.placed = false
 }
 
 // Len returns how many jobs are known.

@@ -111,6 +111,42 @@ func TestDamagedJobs(t *testing.T) {
 	})
 }
 
+// A job that is erased is gone at once, in whatever state it was; the same id may come
+// again.
+func TestErasedJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log asked
+		x := New(&log)
+		end := time.Now().Add(time.Hour)
+		jobs := []job.Job{
+			{ID: id(0), Kind: "a", Tags: []string{"a"}, Batch: "b", Status: job.StatusRunning},
+			{ID: id(1), Kind: "a", Tags: []string{"a"}, Batch: "b", Status: job.StatusFailed, ExpiresAt: end},
+			{ID: id(2)},
+			{ID: id(3), Kind: "a", Status: job.StatusFailed, ExpiresAt: end},
+		}
+		for range 2 {
+			for _, j := range jobs {
+				x.fold(j)
+			}
+			require.Equal(t, []job.ID{id(3), id(1), id(0)}, x.ids(job.Query{}))
+			for _, j := range append(jobs[:3:3], job.Job{ID: id(4)}, jobs[1]) {
+				j.Erased = true
+				x.fold(j)
+				_, err := x.Job(t.Context(), j.ID)
+				require.ErrorIs(t, err, job.ErrNotFound)
+			}
+			require.Equal(t, []job.ID{id(3)}, x.ids(job.Query{}))
+			require.Equal(t, 1, x.Len())
+		}
+		x.fold(job.Job{ID: id(1), Kind: "a", Status: job.StatusQueued}) // its old record has its turn, and takes nothing with it
+		time.Sleep(time.Hour + sweepTime)
+		x.forget(time.Now())
+		require.Equal(t, []job.ID{id(1)}, x.ids(job.Query{}))
+		x.fold(job.Job{ID: id(1), Kind: "a", Erased: true})
+		x.requireEmpty(t)
+	})
+}
+
 // Jobs are forgotten when their own time has come, in whatever order they ended,
 // and those that were expired already at the next sweep.
 func TestForgetsEachInItsTime(t *testing.T) {

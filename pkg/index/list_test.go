@@ -223,6 +223,11 @@ func (m *model) disturb() {
 			m.fold(j)
 			j.Status = ""
 			m.jobs[id] = j
+		case 3:
+			j.Erased = true
+			m.fold(j)
+			j.Status = ""
+			m.jobs[id] = j
 		}
 	}
 	if rapid.Bool().Draw(m.t, "sweep") {

@@ -54,6 +54,7 @@ type Job struct {
 	Progress json.RawMessage `json:"progress,omitempty"` // data of the attempt's last job.progress
 	Output   json.RawMessage `json:"output,omitempty"`   // data of the terminal event: {"result":…}, {"error":…} or {"reason":…}
 	Result   *Result         `json:"result,omitempty"`   // of one that succeeded
+	Erased   bool            `json:"erased,omitempty"`   // nobody sees it any more; once it is over, it is removed
 	Finish   uint64          `json:"finish,omitempty"`   // lease of the last attempt that ended as its pull worker said
 
 	Failures      []*Problem      `json:"-"`      // of earlier attempts, the last few; nil once it is over
@@ -89,6 +90,9 @@ func (j *Job) Fold(r *Record, at Place) error {
 	}
 	if r.Private != nil && r.Private.Finish > 0 {
 		j.Finish = r.Private.Finish
+	}
+	if r.Private != nil && r.Private.Erase {
+		j.Erased = true
 	}
 	j.Status = to
 	j.Cursor = Cursor{Seq: r.Seq, Place: at}

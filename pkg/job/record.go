@@ -31,6 +31,8 @@ type Private struct {
 
 	LeasedUntil time.Time `json:"leased_until,omitzero"` // on job.running of a pull worker: when the attempt times out
 	Finish      uint64    `json:"finish,omitempty"`      // on the end of an attempt: the lease whose pull worker said so
+
+	Erase bool `json:"erase,omitempty"` // on job.cancel_requested or job.canceled: the job is erased once it is over
 }
 
 // PieceSize is how the bytes of a large result are cut: all pieces but the last have

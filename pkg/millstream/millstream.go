@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -68,7 +69,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	url := "http://" + p.ln.Addr().String()
-	s.config.Log.Info("serving", zap.String("url", url), zap.Int("kinds", len(s.kinds)))
+	s.config.Log.Info("serving", zap.String("url", "http://"+askable(p.ln.Addr())), zap.Stringer("listen", p.ln.Addr()), zap.Int("kinds", len(s.kinds)))
 	if s.config.Ready != nil {
 		s.config.Ready(url)
 	}
@@ -88,6 +89,15 @@ func (s *Server) Run(ctx context.Context) error {
 		s.config.Log.Info("stopped") // a log that does not end so was cut by a kill
 	}
 	return err
+}
+
+// askable returns an address that requests can name: what means any of this machine's is
+// refused as a Host.
+func askable(at net.Addr) string {
+	if tcp, ok := at.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return at.String()
 }
 
 // lastAnswers is how much of Config.Drain is left for answers under way when nobody new is
@@ -151,6 +161,9 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 	if err := s.config.validate(s.kinds); err != nil {
 		return nil, err
 	}
+	if err := free(s.config.Listen); err != nil {
+		return nil, err
+	}
 	p := &parts{worked: make(chan struct{})}
 	kinds := rulesOf(s.kinds)
 	p.queue = queue.New(kinds...)
@@ -172,6 +185,16 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 		return nil, errors.Join(err, p.broker.Close())
 	}
 	return p, nil
+}
+
+// free fails where nobody can listen: the store is not touched then, and not mended. The
+// address is let go again, so that who comes before the store is open is refused at once.
+func free(address string) error {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	return ln.Close()
 }
 
 // openLog is the log that hub and index ask; there is none until it is open, and

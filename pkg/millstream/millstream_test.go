@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -213,4 +215,14 @@ func TestSamples(t *testing.T) {
 	require.Equal(t, 200, resp.StatusCode, body)
 	require.Contains(t, body, `"result":{"lines":100,"words":500,"bytes":2200,"top":[{"word":"brown","count":100}`)
 	require.Equal(t, 422, do(t, "POST", url+"/v1/kinds/countdown/jobs", `{"from":-1}`, "Content-Type", "application/json").StatusCode)
+}
+
+// Who cannot have the address leaves the store alone.
+func TestAddressTaken(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c := millstream.Config{Listen: ln.Addr().String(), Data: filepath.Join(t.TempDir(), "store")}
+	require.ErrorContains(t, millstream.New(c).Run(t.Context()), "listen")
+	require.NoDirExists(t, c.Data)
 }

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -89,6 +90,12 @@ func (j *judge) content(t *trial) {
 		}
 	case kindTokens, kindPull:
 		j.complete(t, last.events)
+	case kindOnce:
+		var d struct{ Result string }
+		_ = json.Unmarshal(last.end.Data, &d)
+		if run, ok := strings.CutPrefix(d.Result, onceDone); !ok || !slices.Contains(t.runs, strings.TrimSpace(run)) {
+			j.v.lost("%s: its result is %q, which is no answer of the upstream's to it", t.id, d.Result)
+		}
 	}
 }
 

@@ -48,6 +48,7 @@ const (
 	reported what = "reported"
 	lostIt   what = "lease lost"
 	froze    what = "froze"
+	left     what = "left" // without a word, as one that is killed
 
 	// Of the faults and the server.
 	fault what = "fault"

@@ -170,8 +170,8 @@ func (f *faults) freezeUpstream(ctx context.Context, d doing) (bool, error) {
 // that the store has.
 const sickSize = 1
 
-// sickDisk lets all that the server writes to files fail for a while. The server may
-// end itself when it no longer knows what it has, and is started again.
+// sickDisk lets all that the server writes to files fail for a while. It has to outlive
+// that: a server that ends itself is a surprise, if one that is started again.
 func (f *faults) sickDisk(ctx context.Context, d doing) (bool, error) {
 	if !canLimit {
 		return false, nil

@@ -36,9 +36,10 @@ type trial struct {
 	accepted bool
 	state    string // as the audit found it; "": it is gone
 	canceled bool   // somebody was told that it is
+	asked    bool   // somebody was told that it will be
 	log      reading
 	readings []*reading
-	asked    []string // runs of the upstream
+	runs     []string // of the upstream
 	reports  []entry  // of workers, what they were told is stored
 	signs    []entry  // of life, of workers
 }
@@ -108,6 +109,7 @@ func (j *judge) note(diary string, e *entry) {
 	case canceled:
 		t := j.job(e.Job)
 		t.canceled = t.canceled || e.State == "canceled"
+		t.asked = t.asked || e.State == "running"
 	case follows:
 		r := &reading{who: diary}
 		j.reading[diary] = r
@@ -122,11 +124,13 @@ func (j *judge) note(diary string, e *entry) {
 	case has:
 		j.job(e.Job).state = e.State
 	case asked:
+		j.key(e)
 		if e.Kind == kindOnce {
 			t := j.job(e.Job)
-			t.asked = append(t.asked, e.Run)
+			t.runs = append(t.runs, e.Run)
 		}
 	case leased:
+		j.key(e)
 		t := j.job(e.Job)
 		t.signs = append(t.signs, *e)
 	case reported:
@@ -148,6 +152,12 @@ func (j *judge) accept(e *entry) {
 		t.accepted = true
 		j.v.Accepted++
 	}
+	j.key(e)
+}
+
+// key sees to it that a key is one job, whoever comes across it: a submitter that was told,
+// or the work itself, of a job that nobody was told of.
+func (j *judge) key(e *entry) {
 	if e.Key == "" {
 		return
 	}
@@ -183,10 +193,11 @@ func (j *judge) try(t *trial) {
 	if t.canceled && t.state != "canceled" {
 		j.v.lost("%s was canceled, and is %s", t.id, t.state)
 	}
-	if len(t.asked) > 1 {
-		j.v.doubled("%s: the upstream that must be asked once was asked %d times", t.id, len(t.asked))
+	if len(t.runs) > 1 {
+		j.v.doubled("%s: the upstream that must be asked once was asked %d times", t.id, len(t.runs))
 	}
 	j.sequence(t, &t.log)
+	j.states(t)
 	for _, r := range t.readings {
 		j.sequence(t, r)
 		j.compare(t, r)

@@ -113,6 +113,28 @@ func TestJudge(t *testing.T) {
 		{"asked twice", func(s *story) {
 			s.diaries["upstream"] = []entry{{What: asked, Job: "a", Kind: kindOnce}, {What: asked, Job: "a", Kind: kindOnce}}
 		}, "doubled: a: the upstream that must be asked once was asked 2 times"},
+		{"another end than its state", func(s *story) { s.log[4].Type = "job.failed" }, "lost: a is succeeded, and its log ends with job.failed"},
+		{"a cancel that was told and is gone", func(s *story) { s.diaries["canceler-00"] = []entry{{What: canceled, Job: "a", State: "running"}} }, "lost: a was told to stop, and its log has no word of it"},
+		{"a cancel that was too late", func(s *story) {
+			s.log = insert(s.log, 4, e(5, "job.cancel_requested", `{}`))
+			s.log[5] = e(6, "job.succeeded", ran)
+			s.diaries["canceler-00"] = []entry{{What: canceled, Job: "a", State: "running"}}
+		}, ""},
+		{"a cancel that was forgotten", func(s *story) {
+			s.log = secondAttempt("new 1/1\n", "retry")
+			s.log[2] = e(3, "job.cancel_requested", `{}`)
+		}, "lost: a was told to stop, and begins again at 5"},
+		{"two who run it", func(s *story) { s.log[2].Type = "job.running" }, "doubled: a begins at 3, while it runs"},
+		{"an attempt again", func(s *story) { s.log[2].Attempt = 2 }, "reordered: a: an event of attempt 0 at 4, behind one of attempt 2"},
+		{"a word between two attempts", func(s *story) {
+			s.log = secondAttempt("new 1/1\n", "lease-lost")
+			s.log[2], s.log[3] = e(3, "job.queued", `{}`), e(4, "job.output", `{"chunk":"old 1/2\n"}`)
+		}, "zombie: a: a job.output at 4, while nobody has the job"},
+		{"a key with a job that nobody was told of", func(s *story) {
+			s.diaries["upstream"] = []entry{{What: asked, Job: "b", Key: "k"}}
+		}, "doubled: the key k is"},
+		{"the answer of the upstream", func(s *story) { once(s, "r") }, ""},
+		{"no answer of the upstream", func(s *story) { once(s, "another") }, `lost: a: its result is "done by r\n"`},
 		{"a zombie", func(s *story) { s.log = secondAttempt("old 2/2\nnew 1/1\n", "lease-lost") }, "zombie: a: the run old of attempt 1 speaks in attempt 2"},
 		{"a second attempt", func(s *story) { s.log = secondAttempt("new 1/1\n", "drain") }, ""},
 		{"missed in time", func(s *story) {
@@ -176,6 +198,13 @@ func pulled(s *story, later time.Duration) {
 	s.log[3].Time = heard.Add(later)
 	s.diaries["submitter"] = []entry{{What: accepted, Job: "a", Kind: kindPull}}
 	s.diaries["worker-00"] = []entry{{At: heard, What: reported, Job: "a", Kind: "step", Said: &said{Run: "old", N: 1, Of: 1}}}
+}
+
+// once makes the job one of the upstream that is asked once, and was by a run.
+func once(s *story, run string) {
+	s.log = []event{e(1, "job.queued", `{}`), e(2, "job.running", `{}`), e(3, "job.succeeded", `{"result":"done by r\n"}`)}
+	s.diaries["submitter"] = []entry{{What: accepted, Job: "a", Kind: kindOnce}}
+	s.diaries["upstream"] = []entry{{What: asked, Job: "a", Kind: kindOnce, Run: run}}
 }
 
 // Nothing was proved where nothing was done.

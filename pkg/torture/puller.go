@@ -14,6 +14,9 @@ const (
 	// freezes is how often, of a hundred steps, a worker stops for longer than its lease
 	// lives, and goes on as if nothing had been.
 	freezes = 4
+	// deaths is how often, of a hundred steps, one is never heard of again; the next has
+	// another lease.
+	deaths = 2
 	// lastWords is how often it then says something more, whatever it is answered.
 	lastWords = 3
 )
@@ -43,7 +46,10 @@ func (p *puller) run() {
 // lease is what a worker is given.
 type lease struct {
 	Lease string
-	Job   struct{ ID string }
+	Job   struct {
+		ID    string
+		Input input
+	}
 }
 
 // run returns what the work calls itself, which is no secret.
@@ -68,7 +74,7 @@ func (p *puller) lease() (l lease, ok bool) {
 		return l, false
 	}
 	l = body.Leases[0]
-	p.diary.note(entry{What: leased, Job: l.Job.ID, Run: l.run()})
+	p.diary.note(entry{What: leased, Job: l.Job.ID, Key: l.Job.Input.Key, Run: l.run()})
 	return l, true
 }
 
@@ -77,6 +83,10 @@ func (p *puller) lease() (l lease, ok bool) {
 func (p *puller) work(l lease) {
 	for n := 1; n <= steps; n++ {
 		pause(p.ctx, stepTime)
+		if p.chance(deaths) {
+			p.diary.note(entry{What: left, Job: l.Job.ID, Run: l.run()})
+			return
+		}
 		frozen := p.chance(freezes)
 		if frozen {
 			p.freeze(l)

@@ -19,6 +19,8 @@ type reader struct {
 	job  string // that it follows
 	last string // id
 	over bool   // it was told that there is no more
+
+	puzzled bool // it was given what nobody should get
 }
 
 // transport is a way of reading events: read goes as far as it can from the last id on.
@@ -53,21 +55,16 @@ func (u unexpected) Error() string { return string(u) }
 
 // follow reads until the server says that the job is over.
 func (r *reader) follow(id string) {
-	r.job, r.last, r.over = id, "", false
-	r.diary.note(entry{What: follows, Job: id})
-	for {
+	if r.job != id {
+		r.begin(id)
+	}
+	for !r.puzzled {
 		err := r.round()
-		var u unexpected
-		switch {
-		case r.over:
+		if r.over {
 			r.diary.note(entry{What: told, Job: id})
 			return
-		case errors.As(err, &u):
-			r.diary.note(entry{What: surprise, Job: id, By: transports[r.way].name, Detail: string(u)})
-			return // who goes on may do so for ever
-		case err != nil:
-			r.diary.note(entry{What: broke, Job: id, Detail: err.Error()})
 		}
+		r.broke(err)
 		if !r.again() {
 			r.diary.note(entry{What: gaveUp, Job: id, Detail: "behind " + r.last})
 			return
@@ -75,6 +72,24 @@ func (r *reader) follow(id string) {
 		if r.chance(change) {
 			r.way = r.rand.IntN(len(transports))
 		}
+	}
+}
+
+// begin begins with another job.
+func (r *reader) begin(id string) {
+	r.job, r.last, r.over, r.puzzled = id, "", false, false
+	r.diary.note(entry{What: follows, Job: id})
+}
+
+// broke writes down why a round is over.
+func (r *reader) broke(err error) {
+	var u unexpected
+	switch {
+	case errors.As(err, &u):
+		r.diary.note(entry{What: surprise, Job: r.job, By: transports[r.way].name, Detail: string(u)})
+		r.puzzled = true // who goes on may do so for ever
+	case err != nil:
+		r.diary.note(entry{What: broke, Job: r.job, Detail: err.Error()})
 	}
 }
 

@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -64,6 +65,7 @@ func (b *submitter) run() {
 	for !b.isOver() {
 		kind := b.choose()
 		if id := b.submit(kind); id != "" {
+			b.accepted.Add(1) // once for each job: all who race for a key are told of one
 			b.follow(id, kind)
 		}
 		pause(b.ctx, time.Duration(b.rand.Int64N(int64(idleTime))))
@@ -103,30 +105,41 @@ func (b *submitter) follow(id, kind string) {
 	all.Wait()
 }
 
+// input is what a job is given: its work knows by it under which key it was submitted.
+type input struct {
+	By  int    `json:"by"`
+	Key string `json:"key,omitempty"`
+}
+
 // submit submits until a job is accepted. One whose answer was lost may be done too;
 // without a key nobody will ever know of it.
 func (b *submitter) submit(kind string) (id string) {
 	if b.chance(50) {
-		return b.insist(kind, "")
+		return b.insist(kind, "", b.chance(streamed))
 	}
 	b.keys++
 	key := fmt.Sprintf("%d-%d-%d", b.Seed, b.n, b.keys)
 	if !b.chance(33) {
-		return b.insist(kind, key)
+		return b.insist(kind, key, b.chance(streamed))
 	}
 	var racing sync.WaitGroup
 	ids := make([]string, racers)
 	for i := range ids {
-		racing.Go(func() { ids[i] = b.insist(kind, key) })
+		racing.Go(func() { ids[i] = b.insist(kind, key, false) })
 	}
 	racing.Wait()
 	slices.Sort(ids) // some may have given up; that the others are one the judge sees
 	return ids[len(ids)-1]
 }
 
-func (b *submitter) insist(kind, key string) (id string) {
+// insist submits until there is an answer, as a stream or not.
+func (b *submitter) insist(kind, key string, stream bool) (id string) {
+	try := b.try
+	if stream {
+		try = b.stream
+	}
 	for {
-		if id, ok := b.try(kind, key); ok {
+		if id, ok := try(kind, key); ok {
 			return id
 		}
 		if b.isOver() || !b.again() {
@@ -137,13 +150,9 @@ func (b *submitter) insist(kind, key string) (id string) {
 
 // try submits once; not ok: nothing is known of it.
 func (b *submitter) try(kind, key string) (id string, ok bool) {
-	var headers []string
-	if key != "" {
-		headers = []string{"Idempotency-Key", key}
-	}
 	e := entry{Kind: kind, Key: key}
 	defer func() { b.diary.note(e) }()
-	a, err := b.ask(http.MethodPost, "/v1/jobs", object{"kind": kind, "input": object{"by": b.n}}, headers...)
+	a, err := b.ask(http.MethodPost, "/v1/jobs", json.RawMessage(b.body(kind, key)), keyHeader(key)...)
 	if err != nil {
 		e.What, e.Detail = silent, err.Error()
 		return "", false
@@ -156,10 +165,8 @@ func (b *submitter) try(kind, key string) (id string, ok bool) {
 		if e.What, e.Job, e.State = accepted, j.ID, j.Status; err != nil || j.ID == "" {
 			e.What, e.Detail = surprise, "an answer to a submit names no job: "+string(a.body)
 		}
-	case mayRefuse(a.status):
-		e.What, e.Detail = refused, string(a.body)
 	default:
-		e.What, e.Detail = surprise, "an answer to a submit: "+string(a.body)
+		e.What, e.Detail = b.refusal(a.status), "an answer to a submit: "+string(a.body)
 	}
 	if e.What == accepted {
 		b.count()
@@ -169,7 +176,6 @@ func (b *submitter) try(kind, key string) (id string, ok bool) {
 
 // count tells others of a job that was just accepted.
 func (b *submitter) count() {
-	b.accepted.Add(1)
 	select {
 	case b.accepts <- struct{}{}:
 	default:

@@ -104,8 +104,8 @@ func Run(ctx context.Context, opt Options) (*Verdict, error) {
 }
 
 // begin starts the server and what stands around it.
-func begin(ctx context.Context, opt Options) (s *session, err error) {
-	s = &session{Options: opt, began: time.Now(), over: make(chan struct{}), done: make(chan struct{}), accepts: make(chan struct{}, 1)}
+func begin(ctx context.Context, opt Options) (_ *session, err error) {
+	s := &session{Options: opt, began: time.Now(), over: make(chan struct{}), done: make(chan struct{}), accepts: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.end()

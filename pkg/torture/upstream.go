@@ -2,6 +2,7 @@ package torture
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -77,7 +78,9 @@ func (u *upstream) state() (frozen, cut chan struct{}) {
 // ask notes a request, and returns what it will call itself.
 func (u *upstream) ask(r *http.Request) (run string) {
 	run = rand.Text()
-	u.diary.note(entry{What: asked, Job: r.Header.Get("Millstream-Job"), Kind: r.URL.Path[1:], Run: run})
+	var in input
+	_ = json.NewDecoder(r.Body).Decode(&in)
+	u.diary.note(entry{What: asked, Job: r.Header.Get("Millstream-Job"), Kind: r.URL.Path[1:], Key: in.Key, Run: run})
 	return run
 }
 
@@ -117,6 +120,9 @@ func (u *upstream) tokens(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// onceDone is what an answer of /once begins with; who gave it follows.
+const onceDone = "done by "
+
 func (u *upstream) once(w http.ResponseWriter, r *http.Request) {
 	run := u.ask(r)
 	_, cut := u.state()
@@ -125,5 +131,5 @@ func (u *upstream) once(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	_, _ = fmt.Fprintf(w, "done by %s\n", run)
+	_, _ = fmt.Fprintf(w, "%s%s\n", onceDone, run)
 }

@@ -185,6 +185,9 @@ func (s *script) readFailure(d *members) error {
 	return cmp.Or(d.err, e.err)
 }
 
+// pointerEscapes makes a member's name a part of a JSON pointer (RFC 6901 3).
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
+
 // members are those of an object; the first error stays.
 type members struct {
 	at  string
@@ -208,7 +211,7 @@ func object(at string, data json.RawMessage, names ...string) *members {
 		var raw json.RawMessage
 		switch known := slices.Contains(names, name.(string)); {
 		case !known:
-			m.fail("/"+clip(name.(string), maxStream), "is not known")
+			m.fail("/"+pointerEscapes.Replace(clip(name.(string), maxStream)), "is not known")
 		case d.Decode(&raw) != nil:
 			m.fail("/"+name.(string), "is not JSON")
 		}

@@ -41,3 +41,12 @@ func FuzzScript(f *testing.F) {
 		}
 	})
 }
+
+// The place that is named is one that a JSON pointer finds.
+func TestPointerOfAMember(t *testing.T) {
+	s := &script{t: &Task{lim: DefaultLimits}}
+	err := s.read("/0", &job.Said{Type: job.Progress, Data: json.RawMessage(`{"a/b~c":1}`)})
+	var p *job.Problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, "/0/data/a~1b~0c", p.Errors[0].Pointer)
+}

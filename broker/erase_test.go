@@ -1,0 +1,99 @@
+package broker
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// TestCrashInErase ends the process before and after each step of an erasure: of a job
+// whose messages the log still has, large enough to have parts.
+func TestCrashInErase(t *testing.T) { atEveryStep(t, crashInErase) }
+
+func crashInErase(t *testing.T, n int, after bool) (finished bool) {
+	s := newShared(t)
+	c := &crash{store: s, left: 1 << 30, after: after}
+	b := node(t, c)
+	holder, id := submitTo(t, b), submitTo(t, b) // the first one holds the log
+	task := claimFrom(t, b, id)
+	for range 3 {
+		require.NoError(t, task.Append(t.Context(), output(strings.Repeat("x", partSize))))
+	}
+	require.NoError(t, task.succeed(t.Context()))
+	task.end()
+	require.Eventually(t, func() bool { return b.Archived(id) }, timeToWait, tick)
+	c.mu.Lock()
+	c.left = n
+	c.mu.Unlock()
+	err := b.Erase(t.Context(), id, "me")
+	c.mu.Lock()
+	finished = c.left > 0
+	c.mu.Unlock()
+	b.mu.Lock()
+	b.stop()
+	b.mu.Unlock()
+	for range 2 {
+		next := node(t, s)
+		if _, found := next.Job(t.Context(), id); err == nil {
+			require.ErrorIs(t, found, job.ErrNotFound, "who was told that it is gone finds it gone")
+			names, err := next.store.parts(t.Context())
+			require.NoError(t, err)
+			for _, name := range names {
+				body, err := next.store.archived(t.Context(), name)
+				require.NoError(t, err)
+				require.Empty(t, body, "its parts expire")
+			}
+		}
+		_, err := next.Job(t.Context(), holder)
+		require.NoError(t, err)
+		next.mu.Lock()
+		next.stop()
+		next.mu.Unlock()
+	}
+	return finished
+}
+
+// What is erased is no loss: neither the next start nor verify misses it, and nothing of it
+// can be read any more but that there was a job.
+func TestEraseIsNoLoss(t *testing.T) {
+	dir := t.TempDir()
+	s, err := openEmbedded(t.Context(), Options{Dir: dir, MaxStore: 1 << 30, Log: zap.NewNop()})
+	require.NoError(t, err)
+	b, _ := reopen(t, s, time.Hour*5)
+	var ids []job.ID
+	for range 5 {
+		task := claimFrom(t, b, submitTo(t, b))
+		require.NoError(t, task.Append(t.Context(), output(strings.Repeat("x", 3*partSize))))
+		require.NoError(t, task.succeed(t.Context()))
+		task.end()
+		require.Eventually(t, func() bool { return b.Archived(task.Job.ID) }, timeToWait, tick)
+		ids = append(ids, task.Job.ID)
+	}
+	require.NoError(t, b.saveMarks(t.Context(), 0))
+	for _, id := range ids[1:4] {
+		require.NoError(t, b.Erase(t.Context(), id, "me"))
+	}
+	data, err := b.store.archived(t.Context(), string(ids[1]))
+	require.NoError(t, err)
+	require.Less(t, len(data), 500)
+	halt(b)
+	b.closeOnce.Do(s.close) // without new marks
+	for range 2 {
+		s, err = openEmbedded(t.Context(), Options{Dir: dir, MaxStore: 1 << 30, Log: zap.NewNop()})
+		require.NoError(t, err)
+		b, logs := reopen(t, s, 5*time.Hour)
+		require.Zero(t, logs.FilterLevelExact(zap.ErrorLevel).Len(), "%v", logs.All())
+		for i, id := range ids {
+			_, err := b.Job(t.Context(), id)
+			require.Equal(t, i >= 1 && i < 4, err != nil, "%d: %v", i, err)
+		}
+		require.NoError(t, b.Close())
+		_, found := verified(t, dir)
+		require.Empty(t, found)
+	}
+}
