@@ -1,7 +1,9 @@
 package index
 
 import (
+	"fmt"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -58,4 +60,29 @@ func BenchmarkList(b *testing.B) {
 			}
 		})
 	}
+}
+
+// indexOf returns an index of n jobs as they come in a day: 20 kinds, two tags, one of
+// which is that of a customer, one in a hundred failed.
+func indexOf(n int) *Index {
+	var log asked
+	x := New(&log)
+	tags := make([]string, 2000)
+	for i := range tags {
+		tags[i] = fmt.Sprintf("customer-%04d", i)
+	}
+	day := time.Now().Add(-time.Hour)
+	for i := range n {
+		j := job.Job{
+			ID: job.NewID(), Kind: "kind-" + strconv.Itoa(i%20), Owner: "anonymous", Status: job.StatusQueued,
+			CreatedAt: day.Add(time.Duration(i) * 3 * time.Millisecond), Tags: []string{tags[i*7%len(tags)], "nightly"},
+		}
+		x.fold(j)
+		j.Status, j.ExpiresAt = job.StatusSucceeded, j.CreatedAt.Add(24*time.Hour)
+		if i%100 == 0 {
+			j.Status = job.StatusFailed
+		}
+		x.fold(j)
+	}
+	return x
 }

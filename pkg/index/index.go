@@ -18,8 +18,9 @@ type Log interface {
 // Index holds a record of every job: about 100 bytes of each, and its tags and batch as
 // long as some job has them.
 type Index struct {
-	log   Log
-	looks int // of a page at most
+	log  Log
+	most int // jobs that a page looks at
+	step int // of them before the lock is let go
 
 	mu      sync.RWMutex // protects the fields below
 	byID    map[[16]byte]uint32
@@ -37,7 +38,7 @@ type Index struct {
 // New returns an empty Index over log.
 func New(log Log) *Index {
 	x := &Index{
-		log: log, looks: maxLooks, byID: map[[16]byte]uint32{}, kinds: newPool(), owners: newPool(), batches: newPool(), tags: sets{newPool(), newPool()},
+		log: log, most: maxLooks, step: stepSize, byID: map[[16]byte]uint32{}, kinds: newPool(), owners: newPool(), batches: newPool(), tags: sets{newPool(), newPool()},
 		due: map[int64]uint32{}, turn: turnAt(time.Now().UnixMilli()),
 	}
 	x.order.records = &x.records
@@ -144,9 +145,9 @@ func (x *Index) Sweep(ctx context.Context) {
 // turnAt returns the turn that a time in Unix milliseconds falls into.
 func turnAt(milli int64) int64 { return milli / sweepTime.Milliseconds() }
 
-// step is how many records are looked at, or forgotten, before the lock is let go: a
-// millisecond's at most. Whoever folds has to wait that long.
-const step = 1000
+// stepSize is how many records are looked at, or forgotten, before the lock is let go:
+// about a millisecond's. Whoever folds has to wait that long.
+const stepSize = 1000
 
 // forget drops the records of expired jobs, and looks at no others.
 func (x *Index) forget(now time.Time) {
@@ -166,7 +167,7 @@ func (x *Index) forgetSome(last int64) (more bool) {
 			x.turn++
 			continue
 		}
-		if n++; n > step {
+		if n++; n > x.step {
 			return true
 		}
 		r := x.records.at(h)

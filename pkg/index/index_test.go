@@ -198,12 +198,12 @@ func TestForgetsInSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log asked
 		x := New(&log)
-		for i := range 2*step + 1 {
+		for i := range 2*stepSize + 1 {
 			x.fold(job.Job{ID: id(i), Kind: "a", Tags: []string{"b"}, Status: job.StatusSucceeded, ExpiresAt: time.Now()})
 		}
 		time.Sleep(2 * sweepTime)
 		last := turnAt(time.Now().UnixMilli())
-		for _, left := range []int{step + 1, 1} {
+		for _, left := range []int{stepSize + 1, 1} {
 			require.True(t, x.forgetSome(last))
 			require.Equal(t, left, x.Len())
 		}
@@ -211,6 +211,6 @@ func TestForgetsInSteps(t *testing.T) {
 		x.requireEmpty(t)
 		x.fold(job.Job{ID: id(1), Kind: "a", Status: job.StatusSucceeded, ExpiresAt: time.Now()})
 		require.Len(t, x.records.slabs, 2, "what is free is used again")
-		require.EqualValues(t, 2*step+2, x.records.used)
+		require.EqualValues(t, 2*stepSize+2, x.records.used)
 	})
 }

@@ -16,14 +16,11 @@ const maxLooks = 1_000_000
 // and fits as long as the pages of a list are read is on one of them, whatever
 // becomes of others meanwhile; one that changes may be on none.
 func (x *Index) List(q job.Query) job.ListPage {
-	s := scan{query: &q, at: begin(&q), since: ceil(q.Since), now: time.Now().UnixMilli()}
-	for looks := 0; !s.over && looks < x.looks; looks += step {
-		x.look(&s)
+	s := newScan(&q)
+	for looks := 0; !s.over && looks < x.most; looks += x.step {
+		x.look(s)
 	}
-	if !s.end {
-		s.page.Next = s.at.cursor()
-	}
-	return s.page
+	return s.result()
 }
 
 // scan is a walk through the jobs, from the newest on.
@@ -34,6 +31,18 @@ type scan struct {
 	page       job.ListPage
 	over       bool // the page is complete
 	end        bool // and nothing follows
+}
+
+func newScan(q *job.Query) *scan {
+	return &scan{query: q, at: begin(q), since: ceil(q.Since), now: time.Now().UnixMilli()}
+}
+
+// result returns the page, as far as it has come.
+func (s *scan) result() job.ListPage {
+	if !s.end {
+		s.page.Next = s.at.cursor()
+	}
+	return s.page
 }
 
 // begin returns the place before which the jobs are that a query asks for.
@@ -79,7 +88,7 @@ func (x *Index) look(s *scan) {
 			return
 		}
 		s.at = r.place()
-		if n++; n == step {
+		if n++; n == x.step {
 			return
 		}
 	}

@@ -2,10 +2,9 @@ package index
 
 import (
 	"cmp"
-	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,9 +129,9 @@ func TestPages(t *testing.T) {
 func TestPageEndsWithoutBeingFull(t *testing.T) {
 	var log asked
 	x := New(&log)
-	x.looks = 3 * step
+	x.most = 3 * x.step
 	x.fold(job.Job{ID: id(0), Kind: "rare", Status: job.StatusQueued, CreatedAt: at(0)})
-	for n := range x.looks {
+	for n := range x.most {
 		x.fold(job.Job{ID: id(n + 1), Kind: "usual", Status: job.StatusQueued, CreatedAt: at(n)})
 	}
 	p := x.List(job.Query{Kinds: []string{"rare"}, Limit: 5})
@@ -153,45 +152,55 @@ func TestPagingIsSteady(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var log asked
 		x := New(&log)
+		x.step, x.most = rapid.IntRange(1, 9).Draw(t, "step"), rapid.IntRange(1, 40).Draw(t, "most")
 		m := &model{t: t, index: x, jobs: map[job.ID]job.Job{}}
+		m.query.Limit = rapid.IntRange(1, 7).Draw(t, "limit")
+		if rapid.Bool().Draw(t, "by status") {
+			m.query.Statuses = []job.Status{job.StatusQueued, job.StatusRunning}
+		}
+		if rapid.Bool().Draw(t, "by tag") {
+			m.query.Tags = []string{"t0"}
+		}
 		for range rapid.IntRange(0, 60).Draw(t, "before") {
 			m.come()
 		}
-		q := job.Query{Limit: rapid.IntRange(1, 7).Draw(t, "limit")}
-		if rapid.Bool().Draw(t, "by status") {
-			q.Statuses = []job.Status{job.StatusQueued, job.StatusRunning}
-		}
-		if rapid.Bool().Draw(t, "by tag") {
-			q.Tags = []string{"t0"}
-		}
-		steady := m.matching(&q)
-		var seen []job.ID
-		for {
-			p := x.List(q)
-			for _, j := range p.Jobs {
-				require.True(t, fits(m.jobs[j.ID], &q), "%s is there, and fits", j.ID)
-				seen = append(seen, j.ID)
-			}
-			if q.After = p.Next; q.After == (job.ListCursor{}) {
-				break
-			}
-			m.disturb()
-			steady = slices.DeleteFunc(steady, func(id job.ID) bool { return !fits(m.jobs[id], &q) })
-		}
+		m.steady = m.matching()
+		seen := m.all()
 		require.True(t, slices.IsSortedFunc(seen, func(a, b job.ID) int { return compare(m.place(b), m.place(a)) }), "newest first")
 		require.Len(t, seen, len(slices.Compact(slices.Clone(seen))), "none twice")
-		was := slices.DeleteFunc(seen, func(id job.ID) bool { return !slices.Contains(steady, id) })
-		require.ElementsMatch(t, steady, was)
+		require.ElementsMatch(t, m.steady, slices.DeleteFunc(seen, func(id job.ID) bool { return !slices.Contains(m.steady, id) }))
 		m.end()
 	})
 }
 
 // model has the jobs that are to be in the index.
 type model struct {
-	t     *rapid.T
-	index *Index
-	jobs  map[job.ID]job.Job // with those that have gone, without a status
-	last  int
+	t      *rapid.T
+	index  *Index
+	jobs   map[job.ID]job.Job // with those that have gone, without a status
+	last   int
+	query  job.Query
+	steady []job.ID // those that fitted all the time
+}
+
+// all returns what all pages have, with others at work all the time.
+func (m *model) all() (seen []job.ID) {
+	for q, n := m.query, 0; ; n++ {
+		s := newScan(&q)
+		for looks := 0; !s.over && looks < m.index.most; looks += m.index.step {
+			m.index.look(s)
+			m.disturb(n)
+		}
+		p := s.result()
+		require.LessOrEqual(m.t, len(p.Jobs), q.Limit)
+		for _, j := range p.Jobs {
+			seen = append(seen, j.ID)
+		}
+		if q.After = p.Next; q.After == (job.ListCursor{}) {
+			return seen
+		}
+		m.disturb(n)
+	}
 }
 
 // come adds a job; the clock of their creation is coarse, and goes back sometimes.
@@ -205,9 +214,9 @@ func (m *model) come() {
 	m.index.fold(j)
 }
 
-// disturb has some jobs come, change and go.
-func (m *model) disturb() {
-	for range rapid.IntRange(0, 6).Draw(m.t, "comes") {
+// disturb has some jobs come, change and go, and gets tired of it.
+func (m *model) disturb(n int) {
+	for range rapid.IntRange(0, max(0, 6-n)).Draw(m.t, "comes") {
 		m.come()
 	}
 	for _, id := range m.living() {
@@ -233,6 +242,7 @@ func (m *model) disturb() {
 	if rapid.Bool().Draw(m.t, "sweep") {
 		m.index.forget(time.Now().Add(20 * time.Second))
 	}
+	m.steady = slices.DeleteFunc(m.steady, func(id job.ID) bool { return !m.fits(id) })
 }
 
 func (m *model) fold(j job.Job) {
@@ -267,92 +277,66 @@ func (m *model) place(id job.ID) place {
 	return place{m.jobs[id].CreatedAt.UnixMilli(), b}
 }
 
-func (m *model) matching(q *job.Query) (ids []job.ID) {
-	for id, j := range m.jobs {
-		if fits(j, q) {
+func (m *model) matching() (ids []job.ID) {
+	for id := range m.jobs {
+		if m.fits(id) {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
 
-func fits(j job.Job, q *job.Query) bool {
-	return q.WithStatus(j.Status) && (len(q.Tags) == 0 || slices.Contains(j.Tags, q.Tags[0]))
+func (m *model) fits(id job.ID) bool {
+	j := m.jobs[id]
+	return m.query.WithStatus(j.Status) && (len(m.query.Tags) == 0 || slices.Contains(j.Tags, m.query.Tags[0]))
 }
 
-// The order is that of a sorted slice, however it was put together.
-func TestOrder(t *testing.T) {
-	var s records
-	o := order{records: &s}
-	r := rand.New(rand.NewPCG(1, 2))
-	var want []uint32
-	byPlace := func(a, b uint32) int { return compare(s.at(a).place(), s.at(b).place()) }
-	for round := range 20 {
-		for n := range 400 {
-			h := s.take()
-			s.at(h).created = int64(round*n*r.IntN(2) + r.IntN(100))
-			s.at(h).id[15], s.at(h).id[14] = byte(h), byte(h>>8)
-			o.insert(h)
-			want = append(want, h)
-		}
-		slices.SortFunc(want, byPlace)
-		for range r.IntN(399) {
-			i := r.IntN(len(want))
-			o.remove(s.at(want[i]).place())
-			s.give(want[i])
-			want = slices.Delete(want, i, i+1)
-		}
-		require.Equal(t, want, slices.Concat(o.blocks...))
-		from := r.IntN(len(want))
-		below := slices.Collect(o.below(s.at(want[from]).place()))
-		slices.Reverse(below)
-		require.Empty(t, cmp.Or(len(below)-from, slices.Compare(below, want[:from])))
-	}
-	for _, h := range want[1:] {
-		o.remove(s.at(h).place())
-	}
-	require.Len(t, o.blocks, 1)
-}
-
-// A few that stay among many that go do not each keep a block.
-func TestOrderLeavesNoTrail(t *testing.T) {
-	var s records
-	o := order{records: &s}
-	for n := range 100 * blockSize {
-		h := s.take()
-		s.at(h).created = int64(n)
-		o.insert(h)
-	}
-	require.Len(t, o.blocks, 100)
-	for n := range 100 * blockSize {
-		if n%blockSize != 7 {
-			o.remove(place{created: int64(n)})
-		}
-	}
-	require.Len(t, o.blocks, 1)
-}
-
-// indexOf returns an index of n jobs as they come in a day: 20 kinds, two tags, one of
-// which is that of a customer, one in a hundred failed.
-func indexOf(n int) *Index {
+// A handle that is another text's by the next step does not let its jobs in.
+func TestHandleOfAnotherText(t *testing.T) {
 	var log asked
 	x := New(&log)
-	tags := make([]string, 2000)
-	for i := range tags {
-		tags[i] = fmt.Sprintf("customer-%04d", i)
+	x.step = 1
+	for n, kind := range []string{"old", "new", "old"} {
+		x.fold(job.Job{ID: id(n), Kind: kind, Status: job.StatusQueued, CreatedAt: at(n)})
 	}
-	day := time.Now().Add(-time.Hour)
-	for i := range n {
-		j := job.Job{
-			ID: job.NewID(), Kind: "kind-" + strconv.Itoa(i%20), Owner: "anonymous", Status: job.StatusQueued,
-			CreatedAt: day.Add(time.Duration(i) * 3 * time.Millisecond), Tags: []string{tags[i*7%len(tags)], "nightly"},
-		}
-		x.fold(j)
-		j.Status, j.ExpiresAt = job.StatusSucceeded, j.CreatedAt.Add(24*time.Hour)
-		if i%100 == 0 {
-			j.Status = job.StatusFailed
-		}
-		x.fold(j)
+	s := newScan(&job.Query{Kinds: []string{"old"}, Limit: 9})
+	x.look(s)
+	x.fold(job.Job{ID: id(0), Erased: true})
+	x.fold(job.Job{ID: id(2), Erased: true})
+	x.fold(job.Job{ID: id(0), Kind: "newer", Status: job.StatusQueued, CreatedAt: at(0)})
+	require.Len(t, x.kinds.texts, 3)
+	for !s.over {
+		x.look(s)
 	}
-	return x
+	require.Len(t, s.result().Jobs, 1)
+}
+
+// Folds and lists go on side by side.
+func TestListWhileOthersFold(t *testing.T) {
+	var log asked
+	x := New(&log)
+	x.step = 10
+	const steady, busy = 300, 3000
+	for n := range steady {
+		x.fold(job.Job{ID: id(n), Kind: "steady", Status: job.StatusQueued, CreatedAt: at(n)})
+	}
+	var wg sync.WaitGroup
+	for w := range 2 {
+		wg.Go(func() {
+			for n := range busy {
+				j := job.Job{ID: id(steady + w*busy + n), Kind: "busy", Tags: []string{strconv.Itoa(n % 50)}, Status: job.StatusQueued, CreatedAt: at(n % steady)}
+				x.fold(j)
+				j.Status, j.ExpiresAt = job.StatusFailed, time.Now()
+				x.fold(j)
+				x.forgetSome(turnAt(time.Now().UnixMilli()) + int64(n))
+			}
+		})
+	}
+	for range 20 {
+		require.Len(t, x.ids(job.Query{Kinds: []string{"steady"}, Limit: 7}), steady)
+		require.GreaterOrEqual(t, len(x.ids(job.Query{Limit: 50})), steady)
+	}
+	wg.Wait()
+	x.forget(time.Now().Add(2 * busy * sweepTime))
+	require.Equal(t, steady, x.Len())
 }
