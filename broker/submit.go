@@ -89,6 +89,16 @@ func complete(r *job.Request, k job.Kind) *job.Request {
 	if q.Retention == 0 {
 		q.Retention = k.Retention
 	}
+	if q.StartTimeout == 0 {
+		q.StartTimeout = k.StartTimeout
+	}
+	if q.Deadline.IsZero() && k.Deadline > 0 {
+		from := time.Now()
+		if q.RunAt.After(from) {
+			from = q.RunAt
+		}
+		q.Deadline = from.Add(k.Deadline).UTC().Truncate(time.Millisecond)
+	}
 	q.Input = nil // lies beside the record, and is not held in memory while the job waits
 	return &q
 }

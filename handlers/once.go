@@ -80,8 +80,16 @@ func fingerprint(o *options, r *job.Request) string {
 		}
 	}
 	sum := sha256.New()
-	_, _ = fmt.Fprintf(sum, "%s %q %q %d %d %d %d %d %q %q %d %t %q %d ", r.Kind, r.InputType, o.tags, o.priority, o.attempts,
+	_, _ = fmt.Fprintf(sum, "%s %q %q %s %d %d %d %d %q %q %d %t %q %d ", r.Kind, r.InputType, o.tags, o.level(), o.attempts,
 		o.timeout, o.retention, o.start, o.deadline, o.runAt, o.delay, o.leaves, o.retryOf, len(input))
 	_, _ = sum.Write(input)
 	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// level returns the name of the priority that was asked for; "": none was.
+func (o *options) level() string {
+	if o.priority == nil {
+		return ""
+	}
+	return o.priority.String()
 }

@@ -132,6 +132,19 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// What a submit does not ask for is as its kind has it.
+func TestOptionsOfTheKind(t *testing.T) {
+	urgent := func(a *API) {
+		a.Kinds = map[string]job.Kind{"report": {Name: "report", Priority: job.High, Timeout: time.Minute, Retention: time.Hour, MaxAttempts: 7}}
+	}
+	serve(t, func(t *testing.T, s *service) {
+		for body, want := range map[string]job.Priority{`{"kind":"report","input":1}`: job.High, `{"kind":"report","input":1,"priority":"normal"}`: job.Normal, `{"kind":"report","input":1,"priority":"low"}`: job.Low} {
+			require.Equal(t, 202, s.post("/v1/jobs", body).StatusCode)
+			require.Equal(t, job.Request{Priority: want, Timeout: time.Minute, Retention: time.Hour, MaxAttempts: 7, Kind: "report", Owner: anonymous, Input: []byte("1"), InputType: jsonType}, *s.last)
+		}
+	}, urgent)
+}
+
 // A time that has passed is no time to wait for, and the longest that can be waited is.
 func TestRunAtAtTheEdges(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {
