@@ -80,7 +80,7 @@ func (m moment) Set(s string) (err error) {
 		return nil
 	}
 	ago, err := parseDuration(s)
-	if err != nil {
+	if err != nil || ago < 0 {
 		return errors.New("must be a time such as 2026-11-22T10:00:00Z, or how long ago: 90s, 10m or 1h30m")
 	}
 	*m.to = time.Now().Add(-time.Duration(ago))

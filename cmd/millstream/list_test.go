@@ -31,5 +31,10 @@ func TestMoment(t *testing.T) {
 				t.Errorf("%s is %s, %v", text, at, err)
 			}
 		}
+		for _, text := range []string{"", "yesterday", "-1h", "1d", "2026-11-22"} {
+			if err := (moment{&at}).Set(text); err == nil {
+				t.Errorf("%q is %s", text, at)
+			}
+		}
 	})
 }
