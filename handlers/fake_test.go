@@ -42,6 +42,7 @@ type world struct {
 	last  *job.Request         // of the last submit
 	by    string               // of the last cancel
 	why   string               // of the last cancel
+	query job.Query            // of the last list
 }
 
 // stored is one job.
@@ -244,6 +245,28 @@ func (w *world) Job(_ context.Context, id job.ID) (job.Job, error) {
 		return s.job, nil
 	}
 	return job.Job{}, job.Problemf("not-found", "in words of its own")
+}
+
+// List has all jobs, whatever they are: what a query is, package index knows.
+func (w *world) List(q job.Query) (p job.ListPage) {
+	_ = w.call("List")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.query = q
+	for id, s := range w.jobs {
+		p.Jobs = append(p.Jobs, job.ListCursor{Created: s.job.CreatedAt.UnixMilli(), ID: id})
+	}
+	slices.SortFunc(p.Jobs, func(a, b job.ListCursor) int {
+		return cmp.Or(cmp.Compare(b.Created, a.Created), cmp.Compare(b.ID, a.ID))
+	})
+	if i := slices.Index(p.Jobs, q.After); i >= 0 {
+		p.Jobs = p.Jobs[i+1:]
+	}
+	if len(p.Jobs) > q.Limit {
+		p.Jobs = p.Jobs[:q.Limit]
+		p.Next = p.Jobs[q.Limit-1]
+	}
+	return p
 }
 
 func (w *world) Cancel(_ context.Context, id job.ID, by, reason string) (job.Job, error) {

@@ -93,6 +93,7 @@ func TestWire(t *testing.T) {
 		"result.http":  storyOfResults,
 		"refused.http": storyOfRefusals,
 		"pages.http":   storyOfPages,
+		"list.http":    storyOfAList,
 		"kinds.http":   func(s *transcript) { s.ask("GET /v1/kinds HTTP/1.1"); s.ask("GET /v1/kinds/resize HTTP/1.1") },
 		"stream.sse":   storyOfAStream,
 		"reset.sse":    storyOfResets,
@@ -239,6 +240,23 @@ func storyOfPages(s *transcript) {
 	s.ask(get + "?limit=1&types=job.progress" + accept)
 	s.ask(get + "?after=3-102-1&types=job.progress" + accept)
 	s.ask(get + "?after=4-103-1" + accept)
+}
+
+func storyOfAList(s *transcript) {
+	s.ask("GET /v1/jobs HTTP/1.1")
+	s.goldenJob()
+	s.begin(goldenJob)
+	s.succeedWith(goldenJob, "text/html", []byte("<p>"))
+	s.id = "job_01k3z9bbbbbbbbbbbbbbbbbbbb"
+	s.submit()
+	s.ask("GET /v1/jobs?status=queued&status=succeeded&kind=report&created_after=1999-12-31T23:00:00-01:00&limit=1 HTTP/1.1")
+	s.ask("GET /v1/jobs?cursor=" + job.ListCursor{Created: s.now("job_01k3z9bbbbbbbbbbbbbbbbbbbb").CreatedAt.UnixMilli(), ID: "job_01k3z9bbbbbbbbbbbbbbbbbbbb"}.String() + " HTTP/1.1")
+	s.ask("HEAD /v1/jobs?tag=%e6%97%a5 HTTP/1.1")
+	s.ask("GET /v1/jobs?state=queued HTTP/1.1")
+	s.ask("GET /v1/jobs?created_before=2026-11-22T10:00:00+01:00 HTTP/1.1")
+	s.ask("GET /v1/jobs?cursor=7-18423-1 HTTP/1.1")
+	s.ask("GET /v1/jobs HTTP/1.1\nAuthorization: Bearer " + s.signer.Mint(goldenJob, anonymous, time.Time{}))
+	s.ask("PUT /v1/jobs HTTP/1.1")
 }
 
 func storyOfAStream(s *transcript) {

@@ -55,6 +55,7 @@ type Log interface {
 // a reader, so that who waits for an event finds its job changed.
 type Jobs interface {
 	Job(ctx context.Context, id job.ID) (job.Job, error) // job.ErrNotFound
+	List(q job.Query) job.ListPage
 }
 
 // Queue is what waits for a worker.
@@ -147,6 +148,7 @@ func (a *API) Routes(r gin.IRouter) {
 
 	v1 := r.Group("/v1", a.handle(wellFormed), a.handle(a.authenticated)) // query.go, auth.go
 	v1.POST("/jobs", a.handle(a.submit))                                  // submit.go
+	get(v1, "/jobs", a.handle(a.list))                                    // list.go
 	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                         // raw.go
 	get(v1, "/jobs/:id", a.handle(a.job))                                 // job.go
 	v1.DELETE("/jobs/:id", a.handle(a.erase))                             // erase.go
