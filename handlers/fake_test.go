@@ -34,12 +34,15 @@ type world struct {
 	sound int              // bytes of a result that can be read before Read fails
 	calls []string
 	keys  map[string]keyUse
-	open  int          // readers
-	id    job.ID       // of the next submit; "": the one it brings
-	last  *job.Request // of the last submit
-	query job.Query    // of the last list
-	by    string       // of the last cancel
-	why   string       // of the last cancel
+	many  map[string]job.Batch // by key
+	open  int                  // readers
+	id    job.ID               // of the next submit; "": the one it brings
+	batch string               // of the next batch; "": a new one
+	room  int                  // jobs of a batch that are stored, from its first; 0: all
+	last  *job.Request         // of the last submit
+	by    string               // of the last cancel
+	why   string               // of the last cancel
+	query job.Query            // of the last list
 }
 
 // stored is one job.
@@ -51,7 +54,7 @@ type stored struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}, keys: map[string]keyUse{}}
+	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}, keys: map[string]keyUse{}, many: map[string]job.Batch{}}
 }
 
 func (w *world) call(name string) error {
@@ -126,6 +129,39 @@ func (w *world) SubmitOnce(ctx context.Context, key, fingerprint string, r *job.
 		return job.Job{}, false, job.Problemf("idempotency-mismatch", "another request")
 	}
 	return w.now(used.id), true, nil
+}
+
+// SubmitAll knows one key, and stores nothing for it but once.
+func (w *world) SubmitAll(ctx context.Context, key, fingerprint string, requests []*job.Request) (job.Batch, error) {
+	if err := w.call("SubmitAll"); err != nil {
+		return job.Batch{}, err
+	}
+	if b, used := w.many[key+fingerprint]; used {
+		b.Replayed = true
+		for i, o := range b.Outcomes {
+			if o.Err == nil && requests[i] != nil {
+				b.Outcomes[i].Job, b.Outcomes[i].Err = w.Job(ctx, o.Job.ID)
+			}
+		}
+		return b, nil
+	}
+	b := job.Batch{ID: cmp.Or(w.batch, job.NewBatchID()), Outcomes: make([]job.Outcome, len(requests))}
+	w.batch = ""
+	for i, r := range requests {
+		switch {
+		case r == nil:
+		case w.room > 0 && i >= w.room:
+			b.Outcomes[i].Err = job.ErrQueueFull
+		default:
+			q := *r
+			q.Batch = b.ID
+			b.Outcomes[i].Job, b.Outcomes[i].Err = w.Submit(ctx, job.IDIn(b.ID, i), &q)
+		}
+	}
+	if key != "" {
+		w.many[key+fingerprint] = b
+	}
+	return b, nil
 }
 
 func (w *world) Request(_ context.Context, id job.ID) (*job.Request, error) {

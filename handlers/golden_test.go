@@ -16,7 +16,10 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
-const goldenJob = job.ID("job_01k3z9aaaaaaaaaaaaaaaaaaaa")
+const (
+	goldenJob   = job.ID("job_01k3z9aaaaaaaaaaaaaaaaaaaa")
+	goldenBatch = "batch_01k3z9aaaaaaaaaaaaaaaaaaaa"
+)
 
 // transcript is what went over the wire.
 type transcript struct {
@@ -55,6 +58,7 @@ var random = []struct {
 }{
 	{regexp.MustCompile(`(?m)^retry: [2-5]\d{3}$`), "retry: NNNN"},
 	{regexp.MustCompile(`(?m)^Retry-After: [2-5]$`), "Retry-After: N"},
+	{regexp.MustCompile(`"retry_after":[2-5]`), `"retry_after":N`},
 	{regexp.MustCompile(`boundary=[0-9a-f]{60}`), "boundary=boundary"},
 	{regexp.MustCompile(`(?m)^--[0-9a-f]{60}`), "--boundary"},
 }
@@ -84,6 +88,7 @@ func golden(t *testing.T, name, got string) {
 func TestWire(t *testing.T) {
 	for name, story := range map[string]func(*transcript){
 		"submit.http":  storyOfSubmits,
+		"batch.http":   storyOfBatches,
 		"job.http":     storyOfAJob,
 		"result.http":  storyOfResults,
 		"refused.http": storyOfRefusals,
@@ -131,6 +136,25 @@ func storyOfSubmits(s *transcript) {
 	s.ask("OPTIONS /v1/jobs HTTP/1.1\nOrigin: https://app.example\nAccess-Control-Request-Method: POST\nAccess-Control-Request-Headers: idempotency-key")
 	s.id = goldenJob
 	s.ask("POST /v1/kinds/report/jobs HTTP/1.1\nOrigin: https://app.example\nSec-Fetch-Site: cross-site\n\nNovember")
+}
+
+func storyOfBatches(s *transcript) {
+	const post = "POST /v1/jobs HTTP/1.1\nContent-Type: application/"
+	s.batch = goldenBatch
+	s.ask(post + "json\nIdempotency-Key: \"k\"\n\n" + `[{"kind":"report","input":11},{"kind":"resize","input":{"width":0}},{"kind":"report","input":12,"tags":["last"]}]`)
+	s.say("The same again, when the first one is over; it waits for nothing.")
+	s.begin(job.IDIn(goldenBatch, 0))
+	s.succeed(job.IDIn(goldenBatch, 0), `"done"`)
+	s.ask(post + "json\nIdempotency-Key: \"k\"\nPrefer: respond-async, wait=10\n\n" + `[{"kind":"report","input":11},{"kind":"resize","input":{"width":0}},{"kind":"report","input":12,"tags":["last"]}]`)
+	s.say("A job a line; the queue takes the first.")
+	s.batch, s.room = goldenBatch, 1
+	s.ask(post + "x-ndjson\nAccept: text/event-stream\n\n" + `{"kind":"report","input":11}` + "\n\n" + `{"kind":"report",` + "\n" + `{"kind":"report","input":12}`)
+	s.say("None of them is a job.")
+	s.ask(post + "json\n\n" + `[{"kind":"nope","input":1},{"kind":"report"},7]`)
+	s.ask(post + "json\n\n[]")
+	s.say("The queue is full.")
+	s.fail("Submit", job.ErrQueueFull)
+	s.ask(post + "json\n\n" + `[{"kind":"report","input":1},{"kind":"report"}]`)
 }
 
 func storyOfAJob(s *transcript) {

@@ -21,6 +21,7 @@ import (
 func fakeServer() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/kinds/{kind}/jobs", fakeSubmit)
+	mux.HandleFunc("POST /v1/jobs", fakeBatch)
 	mux.HandleFunc("GET /v1/jobs", fakeList)
 	mux.HandleFunc("GET /v1/jobs/{id}", known(func(w http.ResponseWriter, _ *http.Request, j fakeJob) { writeJSON(w, http.StatusOK, j.object()) }))
 	mux.HandleFunc("GET /v1/jobs/{id}/events", known(fakeEvents))
@@ -181,6 +182,33 @@ func fakeSubmit(w http.ResponseWriter, r *http.Request) {
 	o["status"] = "queued"
 	o["asked"] = fmt.Sprintf("%s %s %q", r.URL.RawQuery, r.Header.Get("Content-Type"), body)
 	writeJSON(w, http.StatusAccepted, o)
+}
+
+// fakeBatch accepts the jobs whose kinds have their names, and refuses the others.
+func fakeBatch(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	items, stored := []any{}, 0
+	for line := range strings.Lines(string(body)) {
+		var item struct {
+			Kind string `json:"kind"`
+		}
+		_ = json.Unmarshal([]byte(line), &item)
+		if j, ok := fakeJobs[fakeID(item.Kind)]; ok {
+			items, stored = append(items, j.object()), stored+1
+			continue
+		}
+		p := job.Problemf("invalid-request", "kind: is required")
+		p.Errors = []job.FieldError{{Pointer: fmt.Sprintf("/%d/kind", len(items)), Detail: "is required"}, {Pointer: fmt.Sprintf("/%d/tags", len(items)), Detail: "must be at most 16"}}
+		items = append(items, p)
+	}
+	if stored == 0 {
+		refuse(w, http.StatusUnprocessableEntity, job.Problemf("invalid-batch", "none can be stored"))
+		return
+	}
+	writeJSON(w, http.StatusAccepted, map[string]any{
+		"batch": "batch_01k3z9aaaaaaaaaaaaaaaaaaaa", "token": "t", "jobs": items,
+		"asked": r.Header.Get("Content-Type") + " " + r.Header.Get("Idempotency-Key"),
+	})
 }
 
 // fakeList lists its jobs, two on a page whatever the limit, and each page comes behind
