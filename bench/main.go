@@ -58,6 +58,8 @@ var measurements = []measurement{
 	{"idle", idle},
 	{"resume", resume},
 	{"start", start},
+	{"isolation", isolation},
+	{"expiry", expiry},
 }
 
 func main() {
