@@ -19,7 +19,7 @@ const (
 	// expire when the others do.
 	portions = 50
 	// fillTime is how long one job may take to be there: several times what it does take.
-	fillTime = 500 * time.Microsecond
+	fillTime = time.Millisecond
 	// liveJobs say events meanwhile.
 	liveJobs = 100
 )
@@ -83,8 +83,12 @@ func (h *herd) fill() error {
 	lead := time.Duration(h.size.rounds+5) * h.size.block
 	h.end = time.Now().Add(time.Duration(h.size.stored)*fillTime + h.size.settle + 2*lead)
 	for range portions {
+		left := time.Until(h.end).Round(time.Millisecond)
+		if left < lead {
+			return fmt.Errorf("not all jobs were there %s before they expire", lead)
+		}
 		c := load.Config{Address: h.server.address(), Path: "/v1/jobs", Clients: h.size.clients, Count: h.size.stored / portions}
-		c.Body = fmt.Sprintf(`{"retention":"%s",%s`, time.Until(h.end).Round(time.Millisecond), body(mill.Instant)[1:])
+		c.Body = fmt.Sprintf(`{"retention":"%s",%s`, left, body(mill.Instant)[1:])
 		if err := h.clients.Call("Run", c, new(load.Result)); err != nil {
 			return err
 		}
