@@ -281,9 +281,13 @@ func (o *options) check(k *kind) error {
 		return invalid("/tags", "must be at most %d", maxTags)
 	}
 	for i, tag := range o.tags {
-		if tag == "" || len(tag) > maxTag || strings.ContainsRune(tag, utf8.RuneError) || strings.ContainsFunc(tag, unicode.IsControl) {
+		if !validTag(tag) {
 			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes of UTF-8 without control characters", maxTag)
 		}
 	}
 	return nil
+}
+
+func validTag(tag string) bool {
+	return tag != "" && len(tag) <= maxTag && !strings.ContainsRune(tag, utf8.RuneError) && !strings.ContainsFunc(tag, unicode.IsControl)
 }

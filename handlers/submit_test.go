@@ -180,8 +180,6 @@ func TestSubmitRefused(t *testing.T) {
 		"two values":           {body: ok + `}{}`, status: 400, problem: "invalid-request", pointer: "-"},
 		"BOM":                  {body: "\ufeff" + ok + `}`, status: 400, problem: "invalid-request", pointer: "-"},
 		"a number":             {body: `7`, status: 400, problem: "invalid-request", detail: "object"},
-		"batch":                {body: ` [` + ok + `}]`, status: 400, problem: "invalid-request", pointer: "-", detail: "Batches"},
-		"NDJSON":               {body: ok + "}\n", header: []string{"Content-Type", ndjsonType}, status: 400, problem: "invalid-request", pointer: "-", detail: "Batches"},
 		"no kind":              {body: `{"input":1}`, status: 400, problem: "invalid-request", pointer: "/kind"},
 		"kind a number":        {body: `{"kind":1,"input":1}`, status: 400, problem: "invalid-request", pointer: "/kind"},
 		"no input":             {body: `{"kind":"report"}`, status: 400, problem: "invalid-request", pointer: "/input"},
@@ -280,7 +278,7 @@ func TestSubmitRefused(t *testing.T) {
 				default:
 					require.Contains(t, p.Errors[0].Pointer, tc.pointer)
 				}
-				require.Equal(t, tc.status == 415 && !strings.Contains(name, "compressed") && !strings.HasPrefix(name, "raw: no media type"), a.Header.Get("Accept") == jsonType)
+				require.Equal(t, tc.status == 415 && !strings.Contains(name, "compressed") && !strings.HasPrefix(name, "raw: no media type"), strings.HasPrefix(a.Header.Get("Accept"), jsonType))
 				require.NotContains(t, s.called(), "Submit")
 			})
 		})

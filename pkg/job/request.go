@@ -14,6 +14,7 @@ type Request struct {
 	InputType          string            `json:"input_type,omitempty"`
 	Priority           Priority          `json:"priority,omitempty"`
 	Tags               []string          `json:"tags,omitempty"`
+	Batch              string            `json:"batch,omitempty"`
 	Key                string            `json:"key,omitempty"`
 	MaxAttempts        int               `json:"max_attempts,omitempty"`
 	Timeout            time.Duration     `json:"timeout,omitempty"`       // of an attempt
