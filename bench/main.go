@@ -59,6 +59,8 @@ var measurements = []measurement{
 	{"resume", resume},
 	{"list", list},
 	{"start", start},
+	{"isolation", isolation},
+	{"expiry", expiry},
 }
 
 func main() {
