@@ -90,6 +90,8 @@ type Broker struct {
 
 	moveBehind int64 // bytes; see there
 
+	leaving sync.Mutex // held by who changes the key record of a batch
+
 	mu        sync.Mutex // protects the fields below, and every entry
 	jobs      map[job.ID]*entry
 	floors    floors // of the same

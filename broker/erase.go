@@ -108,5 +108,5 @@ func (b *Broker) eraseOver(ctx context.Context, id job.ID) error {
 // nothingOf is all that is kept of an erased job: nothing that anybody had asked for, or
 // was told.
 func nothingOf(j *job.Job) job.Job {
-	return job.Job{ID: j.ID, Kind: j.Kind, Owner: j.Owner, Status: j.Status, Once: j.Once, ExpiresAt: j.ExpiresAt, Cursor: j.Cursor, Erased: true}
+	return job.Job{ID: j.ID, Kind: j.Kind, Owner: j.Owner, Status: j.Status, Batch: j.Batch, Once: j.Once, ExpiresAt: j.ExpiresAt, Cursor: j.Cursor, Erased: true}
 }

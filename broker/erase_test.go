@@ -93,5 +93,7 @@ func TestEraseIsNoLoss(t *testing.T) {
 			require.Equal(t, i >= 1 && i < 4, err != nil, "%d: %v", i, err)
 		}
 		require.NoError(t, b.Close())
+		_, found := verified(t, dir)
+		require.Empty(t, found)
 	}
 }

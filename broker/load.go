@@ -72,10 +72,8 @@ func (b *Broker) load(ctx context.Context) error {
 			keyed = append(keyed, &e.job)
 		}
 	}
-	for _, j := range keyed {
-		if err := b.restoreKey(ctx, j, b.jobs[j.ID] == nil); err != nil {
-			return err
-		}
+	if err := b.restoreKeys(ctx, keyed); err != nil {
+		return err
 	}
 	return b.sweepParts(ctx, finished)
 }

@@ -119,6 +119,11 @@ func (b *Broker) await(ctx context.Context, e *entry, w *write, late <-chan time
 	case <-late:
 		err = unavailable(context.DeadlineExceeded)
 	}
+	select {
+	case err := <-w.done: // both have come
+		return err
+	default:
+	}
 	b.withdraw(e, w)
 	return err
 }

@@ -29,10 +29,27 @@ const keyWindow = 24 * time.Hour
 
 // keyRecord is what is stored of a key.
 type keyRecord struct {
-	Job         job.ID    `json:"job"`
-	Fingerprint string    `json:"fingerprint"` // of what was asked for
+	Job         job.ID    `json:"job,omitempty"`
+	Batch       string    `json:"batch,omitempty"` // in place of a job: a batch, in which are the ids of its jobs
+	Fingerprint string    `json:"fingerprint"`     // of what was asked for
 	Time        time.Time `json:"time"`
-	Stored      bool      `json:"stored,omitempty"` // the job was in the log, wherever it is now
+	Stored      bool      `json:"stored,omitempty"`  // the job was in the log, wherever it is now
+	Indices     []byte    `json:"indices,omitempty"` // of the jobs of a batch that were: a bit for each
+}
+
+// was reports whether the job was in the log.
+func (r *keyRecord) was(id job.ID) bool {
+	n := id.IndexIn()
+	return r.Stored || n/8 < len(r.Indices) && r.Indices[n/8]&(1<<(n%8)) != 0
+}
+
+// note notes that the job of the batch was in the log.
+func (r *keyRecord) note(id job.ID) {
+	if len(r.Indices) == 0 {
+		r.Indices = make([]byte, (job.MaxBatch+7)/8)
+	}
+	n := id.IndexIn()
+	r.Indices[n/8] |= 1 << (n % 8)
 }
 
 // errKeyReused is the error of a key that came with another body before.
@@ -64,7 +81,7 @@ func (b *Broker) SubmitOnce(ctx context.Context, key, fingerprint string, r *job
 		return o.first(ctx, keyRecord{Job: job.NewID(), Fingerprint: fingerprint, Time: time.Now().UTC()})
 	case err != nil:
 		return job.Job{}, false, unavailable(err)
-	case rec.Fingerprint != fingerprint:
+	case rec.Fingerprint != fingerprint || rec.Batch != "":
 		return job.Job{}, false, errKeyReused
 	}
 	return o.again(ctx, rec)
@@ -80,7 +97,7 @@ type once struct {
 
 // first stores the key and the job.
 func (o *once) first(ctx context.Context, rec keyRecord) (job.Job, bool, error) {
-	if err := o.b.admit(&o.request); err != nil {
+	if err := o.b.admit(&o.request, 0); err != nil {
 		return job.Job{}, false, err
 	}
 	if err := o.b.setKeyRecord(ctx, o.name, rec, true); err != nil {
@@ -88,10 +105,15 @@ func (o *once) first(ctx context.Context, rec keyRecord) (job.Job, bool, error) 
 		return job.Job{}, false, unavailable(err)
 	}
 	j, existed, err := o.b.enter(ctx, rec.Job, &o.request)
-	if errors.Is(err, job.ErrTooLarge) || errors.Is(err, errFull()) { // nothing was stored, or will be
+	if refusedForGood(err) {
 		o.b.dropKey(ctx, o.name, rec)
 	}
 	return j, existed, err
+}
+
+// refusedForGood reports whether err says that nothing was stored, or will be.
+func refusedForGood(err error) bool {
+	return errors.Is(err, job.ErrTooLarge) || errors.Is(err, errFull())
 }
 
 // again returns the job of a key that was used, or stores it if who used it could not.
@@ -100,7 +122,7 @@ func (o *once) again(ctx context.Context, rec keyRecord) (job.Job, bool, error) 
 	if !errors.Is(err, job.ErrNotFound) || rec.Stored {
 		return j, true, err
 	}
-	if err := o.b.admit(&o.request); err != nil {
+	if err := o.b.admit(&o.request, 0); err != nil {
 		return job.Job{}, false, err
 	}
 	return o.b.enter(ctx, rec.Job, &o.request)
@@ -179,11 +201,14 @@ func (b *Broker) leaveKey(j *job.Job) error {
 		return nil
 	}
 	rec, err := b.keyRecord(b.ctx, j.Once.Record)
-	if errors.Is(err, errNone) || errors.Is(err, errDamaged) || err == nil && (rec.Stored || !time.Now().Before(rec.end())) {
+	if errors.Is(err, errNone) || errors.Is(err, errDamaged) || err == nil && (rec.was(j.ID) || !time.Now().Before(rec.end())) {
 		return nil // nobody asks for it any more, or it cannot be read
 	}
 	if err != nil {
 		return err
+	}
+	if rec.Batch != "" {
+		return b.leaveBatch(j)
 	}
 	rec.Stored = true
 	return b.setKeyRecord(b.ctx, j.Once.Record, rec, false)
@@ -207,23 +232,39 @@ func (b *Broker) checkKeys(ctx context.Context, m marks) (lost bool, err error) 
 	return true, nil
 }
 
+// restoreKeys does restoreKey for the jobs whose keys are remembered; a batch has one for
+// all of its jobs.
+func (b *Broker) restoreKeys(ctx context.Context, jobs []*job.Job) error {
+	seen := map[string]bool{}
+	for _, j := range jobs {
+		if seen[j.Once.Record] || !time.Now().Before(j.CreatedAt.Add(keyWindow)) {
+			continue
+		}
+		seen[j.Once.Record] = true
+		if err := b.restoreKey(ctx, j, b.jobs[j.ID] == nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // restoreKey counts the key record of a job, and makes it anew if it is missing or
 // damaged. Only those of jobs that are gone are lost then.
 func (b *Broker) restoreKey(ctx context.Context, j *job.Job, stored bool) error {
 	rec := keyRecord{Job: j.ID, Fingerprint: j.Once.Fingerprint, Time: j.CreatedAt, Stored: stored}
-	if !time.Now().Before(rec.end()) {
-		return nil
+	if j.Batch != "" { // which of its jobs there were nobody knows any more, so that none is made again
+		rec.Job, rec.Batch, rec.Stored = "", j.Batch, true
 	}
-	_, err := b.keyRecord(ctx, j.Once.Record)
+	found, err := b.keyRecord(ctx, j.Once.Record)
 	missing := errors.Is(err, errNone)
-	if err != nil && !missing && !errors.Is(err, errDamaged) {
-		return err
-	}
-	if !missing { // else setKeyRecord does it
-		b.keysKept[hourOf(rec.end())]++
-	}
-	if err == nil {
+	switch {
+	case err == nil:
+		b.keysKept[hourOf(found.end())]++
 		return nil
+	case errors.Is(err, errDamaged):
+		b.keysKept[hourOf(rec.end())]++
+	case !missing: // setKeyRecord counts one that is
+		return err
 	}
 	return b.setKeyRecord(ctx, j.Once.Record, rec, missing)
 }

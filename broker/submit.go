@@ -22,15 +22,16 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 // has become of it since. A job that is in the log already is returned as it stands: the
 // same id is never two jobs there. Of one that is in the archive the log knows nothing.
 func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
-	if err := b.admit(r); err != nil {
+	if err := b.admit(r, 0); err != nil {
 		return job.Job{}, err
 	}
 	j, _, err := b.enter(ctx, id, r)
 	return j, err
 }
 
-// admit finds out whether there is room for r, and makes it in the queue.
-func (b *Broker) admit(r *job.Request) error {
+// admit finds out whether there is room for r, beside so many bytes that were promised
+// to others, and makes it in the queue.
+func (b *Broker) admit(r *job.Request, promised int64) error {
 	if b.isClosing() {
 		return job.ErrDraining
 	}
@@ -40,7 +41,7 @@ func (b *Broker) admit(r *job.Request) error {
 	if b.store.full() {
 		return errFull()
 	}
-	if err := b.room.forSubmit(int64(len(r.Input))); err != nil {
+	if err := b.room.forSubmit(promised + int64(len(r.Input))); err != nil {
 		return err
 	}
 	if b.behind() {
@@ -54,24 +55,41 @@ func (b *Broker) admit(r *job.Request) error {
 
 // enter stores what was admitted; existed says that there was a job of this id.
 func (b *Broker) enter(ctx context.Context, id job.ID, r *job.Request) (j job.Job, existed bool, err error) {
+	late := time.NewTimer(storeTime) // a context of its own would be five allocations more
+	defer late.Stop()
+	return b.entered(ctx, b.begin(id, r), late.C)
+}
+
+// entering is a job on its way into the log.
+type entering struct {
+	id    job.ID
+	entry *entry
+	write *write
+}
+
+// begin puts on its way what was admitted.
+func (b *Broker) begin(id job.ID, r *job.Request) *entering {
 	q := complete(r, b.kind(r.Kind))
 	w := &write{attachment: r.Input, dropped: func() { b.queue.Dismiss(r.Kind) }, propose: func(j *job.Job) ([]job.Record, bool) {
 		return []job.Record{submitted(q)}, !j.Exists()
 	}}
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	e := b.entry(r.Kind, id, r.Owner)
 	b.enqueue(e, w)
-	b.mu.Unlock()
-	late := time.NewTimer(storeTime) // a context of its own would be five allocations more
-	defer late.Stop()
-	err = b.await(ctx, e, w, late.C)
+	return &entering{id, e, w}
+}
+
+// entered waits until it is stored, ctx ends, or late comes.
+func (b *Broker) entered(ctx context.Context, n *entering, late <-chan time.Time) (j job.Job, existed bool, err error) {
+	err = b.await(ctx, n.entry, n.write, late)
 	switch {
 	case err == nil:
-		return *w.after, false, nil
+		return *n.write.after, false, nil
 	case errors.Is(err, job.ErrLeaseLost): // it exists
 		ctx, cancel := bounded(ctx)
 		defer cancel()
-		j, err = b.Job(ctx, id)
+		j, err = b.Job(ctx, n.id)
 		return j, true, err
 	}
 	return job.Job{}, false, err
@@ -88,6 +106,16 @@ func complete(r *job.Request, k job.Kind) *job.Request {
 	}
 	if q.Retention == 0 {
 		q.Retention = k.Retention
+	}
+	if q.StartTimeout == 0 {
+		q.StartTimeout = k.StartTimeout
+	}
+	if q.Deadline.IsZero() && k.Deadline > 0 {
+		from := time.Now()
+		if q.RunAt.After(from) {
+			from = q.RunAt
+		}
+		q.Deadline = from.Add(k.Deadline).UTC().Truncate(time.Millisecond)
 	}
 	q.Input = nil // lies beside the record, and is not held in memory while the job waits
 	return &q

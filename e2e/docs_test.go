@@ -113,9 +113,9 @@ func (s session) here(command string) string {
 	return command
 }
 
-// names are what one command prints and a later one repeats: jobs, cursors, tokens.
+// names are what one command prints and a later one repeats: jobs, batches, cursors, tokens.
 var names = []*regexp.Regexp{
-	regexp.MustCompile(`job_[0-9a-z]{26}`), regexp.MustCompile(`\b\d+-\d+-[1-9]\d{7,}\b`), regexp.MustCompile(`eyJ[\w.-]+`),
+	regexp.MustCompile(`(job|batch)_[0-9a-z]{26}`), regexp.MustCompile(`\b\d+-\d+-[1-9]\d{7,}\b`), regexp.MustCompile(`eyJ[\w.-]+`),
 }
 
 // passing is what else differs from run to run: times, the process that did the

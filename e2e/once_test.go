@@ -92,3 +92,76 @@ func insist(t *testing.T, s *server, key string) string {
 func submitWithKey(t *testing.T, s *server, key string) answer {
 	return s.ask("POST", "/v1/jobs", strings.NewReader(`{"kind":"k","input":"x"}`), "Content-Type", "application/json", "Idempotency-Key", key)
 }
+
+// A batch with a key that is repeated until it is answered, by several at a time, while
+// the server is killed again and again: one batch, and each of its jobs once.
+func TestOneKeyIsOneBatch(t *testing.T) {
+	t.Parallel()
+	const jobs, racers = 300, 3
+	rounds := 2
+	if *soak {
+		rounds = 30
+	}
+	t.Logf("seed %d", *seed)
+	r := rand.New(rand.NewPCG(*seed, 2))
+	s := start(t, object{"kinds": object{"k": object{"max_attempts": 1000, "exec": object{"command": []string{"cat"}}}}})
+	all := map[string]bool{}
+	for round := range rounds {
+		key := fmt.Sprint("batch-", round)
+		told := make(chan []string, racers)
+		for range racers {
+			go func() { told <- insistOnBatch(t, s, key, jobs) }()
+		}
+		for range 3 {
+			<-time.After(time.Duration(r.IntN(30)) * time.Millisecond) // somewhere in the middle
+			s.kill()
+			s.boot()
+		}
+		first := <-told
+		require.Len(t, first, jobs+1, "a batch, and its jobs")
+		for range racers - 1 {
+			require.Equal(t, first, <-told)
+		}
+		for _, id := range first[1:] {
+			require.False(t, all[id])
+			all[id] = true
+			eventually(t, "it ends", func() bool { return s.job(id).Status == "succeeded" })
+		}
+		require.Equal(t, first, insistOnBatch(t, s, key, jobs), "also after the end")
+	}
+	s.kill()
+	out, err := s.offline("verify")
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), fmt.Sprintf("jobs: 0 live, %d finished", rounds*jobs), "and none besides")
+}
+
+// insistOnBatch submits a batch until all of its jobs are stored, and returns its id and
+// theirs.
+func insistOnBatch(t *testing.T, s *server, key string, jobs int) []string {
+	body := strings.Repeat(`{"kind":"k","input":"x"}`+"\n", jobs)
+	for again := time.NewTicker(20 * time.Millisecond); ; {
+		resp, err := send(t.Context(), s.base, "POST", "/v1/jobs", strings.NewReader(body), "Content-Type", "application/x-ndjson", "Idempotency-Key", key)
+		if err == nil {
+			var b struct {
+				Batch string
+				Jobs  []jobState
+			}
+			err = json.NewDecoder(resp.Body).Decode(&b)
+			_ = resp.Body.Close()
+			ids := []string{b.Batch}
+			for _, j := range b.Jobs {
+				if j.ID != "" {
+					ids = append(ids, j.ID)
+				}
+			}
+			if err == nil && len(ids) == jobs+1 {
+				return ids
+			}
+		}
+		select {
+		case <-again.C:
+		case <-t.Context().Done():
+			return nil
+		}
+	}
+}

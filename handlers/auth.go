@@ -21,7 +21,8 @@ const challenge = `Bearer realm="millstream"`
 
 // authenticated checks the token of a request. The admin key may do everything, and
 // so may a request without credentials where there is no such key: who reaches
-// that server is trusted. A read token reads its job and does nothing else.
+// that server is trusted. A read token reads its job, or the jobs of its batch, and does
+// nothing else.
 func (a *API) authenticated(c *gin.Context) error {
 	token, sent, err := tokenOf(c.Request)
 	switch {
@@ -39,7 +40,7 @@ func (a *API) authenticated(c *gin.Context) error {
 		return job.Problemf("unauthenticated", "The token is not valid, or no longer.")
 	}
 	if !reads(c) {
-		return job.Problemf("forbidden", "A read token reads its job and does nothing else.")
+		return job.Problemf("forbidden", "A read token reads its job or batch and does nothing else.")
 	}
 	c.Set(bearer, claims)
 	return nil

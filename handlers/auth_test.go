@@ -34,6 +34,7 @@ func TestTokens(t *testing.T) {
 		"GET /readyz":               {own: 200, foreign: 200},
 		"GET /problems/:name":       {own: 200, foreign: 200},
 		"POST /v1/jobs":             {own: 403, foreign: 403},
+		"GET /v1/jobs":              {own: 403, foreign: 403},
 		"POST /v1/kinds/:kind/jobs": {own: 403, foreign: 403},
 		"GET /v1/jobs/:id":          {own: 200, foreign: 404},
 		"GET /v1/jobs/:id/events":   {own: 200, foreign: 404},

@@ -35,6 +35,7 @@ var statuses = map[string]int{
 	"range-not-satisfiable": http.StatusRequestedRangeNotSatisfiable,
 	"wrong-host":            http.StatusMisdirectedRequest,
 	"invalid-input":         http.StatusUnprocessableEntity,
+	"invalid-batch":         http.StatusUnprocessableEntity,
 	"idempotency-mismatch":  http.StatusUnprocessableEntity,
 	"rate-limited":          http.StatusTooManyRequests,
 	"headers-too-large":     http.StatusRequestHeaderFieldsTooLarge,
@@ -111,14 +112,22 @@ func sendProblem(c *gin.Context, p *job.Problem, cause json.RawMessage) error {
 	settle(c)
 	h.Del("ETag")
 	h.Set("Cache-Control", "no-store") // a 404 may be a job tomorrow
-	switch p.Status {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInsufficientStorage:
-		h.Set("Retry-After", retryAfter(p))
+	if comesBack(p) {
+		h.Set("Retry-After", strconv.Itoa(retryAfter(p)))
 	}
 	return send(c, p.Status, problemType, job.MustData(struct {
 		*job.Problem
 		Error json.RawMessage `json:"error,omitempty"`
 	}{p, cause}))
+}
+
+// comesBack reports whether the same request may be served later.
+func comesBack(p *job.Problem) bool {
+	switch p.Status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInsufficientStorage:
+		return true
+	}
+	return false
 }
 
 // instance returns the address that a problem is of. One of a lease is cut: it has the
@@ -133,12 +142,12 @@ func instance(u *url.URL) string {
 
 // retryAfter returns when to come back, in seconds: what the problem says, else a
 // few, not the same for all who were refused together.
-func retryAfter(p *job.Problem) string {
+func retryAfter(p *job.Problem) int {
 	after := p.RetryAfter
 	if after <= 0 {
 		after = between(2*time.Second, 5*time.Second)
 	}
-	return strconv.Itoa(int((after + time.Second - 1) / time.Second))
+	return int((after + time.Second - 1) / time.Second)
 }
 
 // between returns a random duration, so that clients do not come in step.

@@ -34,11 +34,15 @@ type world struct {
 	sound int              // bytes of a result that can be read before Read fails
 	calls []string
 	keys  map[string]keyUse
-	open  int          // readers
-	id    job.ID       // of the next submit; "": the one it brings
-	last  *job.Request // of the last submit
-	by    string       // of the last cancel
-	why   string       // of the last cancel
+	many  map[string]job.Batch // by key
+	open  int                  // readers
+	id    job.ID               // of the next submit; "": the one it brings
+	batch string               // of the next batch; "": a new one
+	room  int                  // jobs of a batch that are stored, from its first; 0: all
+	last  *job.Request         // of the last submit
+	by    string               // of the last cancel
+	why   string               // of the last cancel
+	query job.Query            // of the last list
 }
 
 // stored is one job.
@@ -50,7 +54,7 @@ type stored struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}, keys: map[string]keyUse{}}
+	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}, keys: map[string]keyUse{}, many: map[string]job.Batch{}}
 }
 
 func (w *world) call(name string) error {
@@ -125,6 +129,39 @@ func (w *world) SubmitOnce(ctx context.Context, key, fingerprint string, r *job.
 		return job.Job{}, false, job.Problemf("idempotency-mismatch", "another request")
 	}
 	return w.now(used.id), true, nil
+}
+
+// SubmitAll knows one key, and stores nothing for it but once.
+func (w *world) SubmitAll(ctx context.Context, key, fingerprint string, requests []*job.Request) (job.Batch, error) {
+	if err := w.call("SubmitAll"); err != nil {
+		return job.Batch{}, err
+	}
+	if b, used := w.many[key+fingerprint]; used {
+		b.Replayed = true
+		for i, o := range b.Outcomes {
+			if o.Err == nil && requests[i] != nil {
+				b.Outcomes[i].Job, b.Outcomes[i].Err = w.Job(ctx, o.Job.ID)
+			}
+		}
+		return b, nil
+	}
+	b := job.Batch{ID: cmp.Or(w.batch, job.NewBatchID()), Outcomes: make([]job.Outcome, len(requests))}
+	w.batch = ""
+	for i, r := range requests {
+		switch {
+		case r == nil:
+		case w.room > 0 && i >= w.room:
+			b.Outcomes[i].Err = job.ErrQueueFull
+		default:
+			q := *r
+			q.Batch = b.ID
+			b.Outcomes[i].Job, b.Outcomes[i].Err = w.Submit(ctx, job.IDIn(b.ID, i), &q)
+		}
+	}
+	if key != "" {
+		w.many[key+fingerprint] = b
+	}
+	return b, nil
 }
 
 func (w *world) Request(_ context.Context, id job.ID) (*job.Request, error) {
@@ -208,6 +245,28 @@ func (w *world) Job(_ context.Context, id job.ID) (job.Job, error) {
 		return s.job, nil
 	}
 	return job.Job{}, job.Problemf("not-found", "in words of its own")
+}
+
+// List has all jobs, whatever they are: what a query is, package index knows.
+func (w *world) List(q job.Query) (p job.ListPage) {
+	_ = w.call("List")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.query = q
+	for id, s := range w.jobs {
+		p.Jobs = append(p.Jobs, job.ListCursor{Created: s.job.CreatedAt.UnixMilli(), ID: id})
+	}
+	slices.SortFunc(p.Jobs, func(a, b job.ListCursor) int {
+		return cmp.Or(cmp.Compare(b.Created, a.Created), cmp.Compare(b.ID, a.ID))
+	})
+	if i := slices.Index(p.Jobs, q.After); i >= 0 {
+		p.Jobs = p.Jobs[i+1:]
+	}
+	if len(p.Jobs) > q.Limit {
+		p.Jobs = p.Jobs[:q.Limit]
+		p.Next = p.Jobs[q.Limit-1]
+	}
+	return p
 }
 
 func (w *world) Cancel(_ context.Context, id job.ID, by, reason string) (job.Job, error) {

@@ -16,7 +16,10 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
-const goldenJob = job.ID("job_01k3z9aaaaaaaaaaaaaaaaaaaa")
+const (
+	goldenJob   = job.ID("job_01k3z9aaaaaaaaaaaaaaaaaaaa")
+	goldenBatch = "batch_01k3z9aaaaaaaaaaaaaaaaaaaa"
+)
 
 // transcript is what went over the wire.
 type transcript struct {
@@ -55,6 +58,7 @@ var random = []struct {
 }{
 	{regexp.MustCompile(`(?m)^retry: [2-5]\d{3}$`), "retry: NNNN"},
 	{regexp.MustCompile(`(?m)^Retry-After: [2-5]$`), "Retry-After: N"},
+	{regexp.MustCompile(`"retry_after":[2-5]`), `"retry_after":N`},
 	{regexp.MustCompile(`boundary=[0-9a-f]{60}`), "boundary=boundary"},
 	{regexp.MustCompile(`(?m)^--[0-9a-f]{60}`), "--boundary"},
 }
@@ -84,10 +88,12 @@ func golden(t *testing.T, name, got string) {
 func TestWire(t *testing.T) {
 	for name, story := range map[string]func(*transcript){
 		"submit.http":  storyOfSubmits,
+		"batch.http":   storyOfBatches,
 		"job.http":     storyOfAJob,
 		"result.http":  storyOfResults,
 		"refused.http": storyOfRefusals,
 		"pages.http":   storyOfPages,
+		"list.http":    storyOfAList,
 		"kinds.http":   func(s *transcript) { s.ask("GET /v1/kinds HTTP/1.1"); s.ask("GET /v1/kinds/resize HTTP/1.1") },
 		"stream.sse":   storyOfAStream,
 		"reset.sse":    storyOfResets,
@@ -130,6 +136,25 @@ func storyOfSubmits(s *transcript) {
 	s.ask("OPTIONS /v1/jobs HTTP/1.1\nOrigin: https://app.example\nAccess-Control-Request-Method: POST\nAccess-Control-Request-Headers: idempotency-key")
 	s.id = goldenJob
 	s.ask("POST /v1/kinds/report/jobs HTTP/1.1\nOrigin: https://app.example\nSec-Fetch-Site: cross-site\n\nNovember")
+}
+
+func storyOfBatches(s *transcript) {
+	const post = "POST /v1/jobs HTTP/1.1\nContent-Type: application/"
+	s.batch = goldenBatch
+	s.ask(post + "json\nIdempotency-Key: \"k\"\n\n" + `[{"kind":"report","input":11},{"kind":"resize","input":{"width":0}},{"kind":"report","input":12,"tags":["last"]}]`)
+	s.say("The same again, when the first one is over; it waits for nothing.")
+	s.begin(job.IDIn(goldenBatch, 0))
+	s.succeed(job.IDIn(goldenBatch, 0), `"done"`)
+	s.ask(post + "json\nIdempotency-Key: \"k\"\nPrefer: respond-async, wait=10\n\n" + `[{"kind":"report","input":11},{"kind":"resize","input":{"width":0}},{"kind":"report","input":12,"tags":["last"]}]`)
+	s.say("A job a line; the queue takes the first.")
+	s.batch, s.room = goldenBatch, 1
+	s.ask(post + "x-ndjson\nAccept: text/event-stream\n\n" + `{"kind":"report","input":11}` + "\n\n" + `{"kind":"report",` + "\n" + `{"kind":"report","input":12}`)
+	s.say("None of them is a job.")
+	s.ask(post + "json\n\n" + `[{"kind":"nope","input":1},{"kind":"report"},7]`)
+	s.ask(post + "json\n\n[]")
+	s.say("The queue is full.")
+	s.fail("Submit", job.ErrQueueFull)
+	s.ask(post + "json\n\n" + `[{"kind":"report","input":1},{"kind":"report"}]`)
 }
 
 func storyOfAJob(s *transcript) {
@@ -215,6 +240,23 @@ func storyOfPages(s *transcript) {
 	s.ask(get + "?limit=1&types=job.progress" + accept)
 	s.ask(get + "?after=3-102-1&types=job.progress" + accept)
 	s.ask(get + "?after=4-103-1" + accept)
+}
+
+func storyOfAList(s *transcript) {
+	s.ask("GET /v1/jobs HTTP/1.1")
+	s.goldenJob()
+	s.begin(goldenJob)
+	s.succeedWith(goldenJob, "text/html", []byte("<p>"))
+	s.id = "job_01k3z9bbbbbbbbbbbbbbbbbbbb"
+	s.submit()
+	s.ask("GET /v1/jobs?status=queued&status=succeeded&kind=report&created_after=1999-12-31T23:00:00-01:00&limit=1 HTTP/1.1")
+	s.ask("GET /v1/jobs?cursor=" + job.ListCursor{Created: s.now("job_01k3z9bbbbbbbbbbbbbbbbbbbb").CreatedAt.UnixMilli(), ID: "job_01k3z9bbbbbbbbbbbbbbbbbbbb"}.String() + " HTTP/1.1")
+	s.ask("HEAD /v1/jobs?tag=%e6%97%a5 HTTP/1.1")
+	s.ask("GET /v1/jobs?state=queued HTTP/1.1")
+	s.ask("GET /v1/jobs?created_before=2026-11-22T10:00:00+01:00 HTTP/1.1")
+	s.ask("GET /v1/jobs?cursor=7-18423-1 HTTP/1.1")
+	s.ask("GET /v1/jobs HTTP/1.1\nAuthorization: Bearer " + s.signer.Mint(goldenJob, anonymous, time.Time{}))
+	s.ask("PUT /v1/jobs HTTP/1.1")
 }
 
 func storyOfAStream(s *transcript) {

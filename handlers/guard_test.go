@@ -163,7 +163,7 @@ func TestRouter(t *testing.T) {
 			a := s.problem(s.get(path), 404, "not-found")
 			require.NotEmpty(t, a.Detail)
 		}
-		for path, allow := range map[string]string{"/v1/jobs": "POST", pathOf(id, "/events"): "GET, HEAD", pathOf(id, "/cancel"): "POST", "/livez": "GET, HEAD"} {
+		for path, allow := range map[string]string{"/v1/jobs": "GET, HEAD, POST", pathOf(id, "/events"): "GET, HEAD", pathOf(id, "/cancel"): "POST", "/livez": "GET, HEAD"} {
 			for _, method := range []string{"PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY"} {
 				a := s.do(method, path, "")
 				s.problem(a, 405, "method-not-allowed")

@@ -5,6 +5,7 @@
 //	request → logged (log.go) → guarded (guard.go) → wellFormed (query.go) → authenticated (auth.go)
 //	    POST a job    submit.go, raw.go → body.go → strict.go → options.go → schema.go
 //	                  → Log.Submit → 202, 200 (wait.go) or a stream
+//	    many          batch.go → the same for each → Log.SubmitAll → 202
 //	    its events    events.go → cursor.go → stream.go or page.go
 //	an error anywhere → error.go → a problem document
 package handlers
@@ -33,6 +34,10 @@ type Log interface {
 	// SubmitOnce is Submit, unless the owner has used the key already: then it returns
 	// the job that was stored for it, as it is now, and replayed.
 	SubmitOnce(ctx context.Context, key, fingerprint string, r *job.Request) (j job.Job, replayed bool, err error)
+	// SubmitAll stores new jobs as one batch, which run in this order, and says what became
+	// of each; requests that are nil are passed over. With a key it finds what was stored for
+	// it, as SubmitOnce, and stores what is missing.
+	SubmitAll(ctx context.Context, key, fingerprint string, requests []*job.Request) (job.Batch, error)
 	// Request returns what a job was asked for, with its input.
 	Request(ctx context.Context, id job.ID) (*job.Request, error)
 	// Cancel asks for the job's end and returns it as it stands afterwards. A job
@@ -50,6 +55,7 @@ type Log interface {
 // a reader, so that who waits for an event finds its job changed.
 type Jobs interface {
 	Job(ctx context.Context, id job.ID) (job.Job, error) // job.ErrNotFound
+	List(q job.Query) job.ListPage
 }
 
 // Queue is what waits for a worker.
@@ -77,6 +83,7 @@ type Desk interface {
 // Tokens signs and checks read tokens and leases.
 type Tokens interface {
 	Mint(id job.ID, owner string, expires time.Time) string
+	MintBatch(batch, owner string, expires time.Time) string
 	Verify(token string) (access.Claims, error)
 	MintLease(l access.Lease) string
 	VerifyLease(token string) (access.Lease, error) // job.ErrLeaseLost: it has expired
@@ -141,6 +148,7 @@ func (a *API) Routes(r gin.IRouter) {
 
 	v1 := r.Group("/v1", a.handle(wellFormed), a.handle(a.authenticated)) // query.go, auth.go
 	v1.POST("/jobs", a.handle(a.submit))                                  // submit.go
+	get(v1, "/jobs", a.handle(a.list))                                    // list.go
 	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                         // raw.go
 	get(v1, "/jobs/:id", a.handle(a.job))                                 // job.go
 	v1.DELETE("/jobs/:id", a.handle(a.erase))                             // erase.go

@@ -20,7 +20,8 @@ var healthy = []byte(`{"status":"ok"}`)
 // To restart it would not mend that.
 func (a *API) livez(c *gin.Context) error { return sendHealthy(c) }
 
-// readyz answers GET /readyz: a job would be stored now.
+// readyz answers GET /readyz: the store takes writes. One that has no room for new jobs
+// still does: it can be read and gets emptier, and no other replica would have more.
 func (a *API) readyz(c *gin.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), probeTimeout)
 	defer cancel()

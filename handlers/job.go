@@ -67,7 +67,7 @@ func matches(list, tag string) bool { return hasTag(list, tag) || hasTag(list, "
 func (a *API) lookup(c *gin.Context) (job.Job, error) {
 	id := c.Param("id")
 	claims, limited := claimsOf(c)
-	if !job.ValidID(id) || limited && string(claims.Job) != id {
+	if !job.ValidID(id) || limited && !claims.Reads(job.ID(id)) {
 		return job.Job{}, errNoJob
 	}
 	j, err := a.find(c.Request.Context(), job.ID(id))

@@ -35,7 +35,7 @@ func TestRepresentation(t *testing.T) {
 			}
 		})
 		require.Equal(t, `{"id":"job_01k3z9aaaaaaaaaaaaaaaaaaaa","kind":"report","status":"succeeded","attempt":2,"max_attempts":3,`+
-			`"priority":"low","key":"user:42","tags":["a","<b>"],"queue_position":null,"created_at":"2026-11-22T09:00:01.120Z",`+
+			`"priority":"low","key":"user:42","tags":["a","<b>"],"batch":null,"queue_position":null,"created_at":"2026-11-22T09:00:01.120Z",`+
 			`"run_at":"2026-11-22T09:00:02.120Z","started_at":"2026-11-22T09:00:03.120Z","finished_at":"2026-11-22T09:00:04.120Z",`+
 			`"expires_at":"2026-11-22T09:00:05.120Z","cancel_requested_at":"2026-11-22T09:00:06.120Z",`+
 			`"progress":{"progress":1e1,"message":"<&>é"},"result":{"a":12345678901234567890.0,"html":"<b>&"},"error":null,`+

@@ -74,14 +74,41 @@ func (a *API) storeOnce(c *gin.Context, key string, o *options, r *job.Request) 
 func fingerprint(o *options, r *job.Request) string {
 	input := r.Input
 	if job.IsJSON(r.InputType) {
-		var b bytes.Buffer
-		if json.Compact(&b, input) == nil {
-			input = b.Bytes()
-		}
+		input = compact(input)
 	}
 	sum := sha256.New()
-	_, _ = fmt.Fprintf(sum, "%s %q %q %d %d %d %d %d %q %q %d %t %q %d ", r.Kind, r.InputType, o.tags, o.priority, o.attempts,
+	_, _ = fmt.Fprintf(sum, "%s %q %q %s %d %d %d %d %q %q %d %t %q %d ", r.Kind, r.InputType, o.tags, o.level(), o.attempts,
 		o.timeout, o.retention, o.start, o.deadline, o.runAt, o.delay, o.leaves, o.retryOf, len(input))
 	_, _ = sum.Write(input)
 	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// level returns the name of the priority that was asked for; "": none was.
+func (o *options) level() string {
+	if o.priority == nil {
+		return ""
+	}
+	return o.priority.String()
+}
+
+// fingerprintAll stands for what a batch asks for: its items as they came, but for white
+// space, whichever of them are jobs by the kinds' rules of the day.
+func fingerprintAll(items []json.RawMessage) string {
+	sum := sha256.New()
+	_, _ = fmt.Fprintf(sum, "batch %d ", len(items))
+	for _, item := range items {
+		item = compact(item)
+		_, _ = fmt.Fprintf(sum, "%d ", len(item))
+		_, _ = sum.Write(item)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// compact returns JSON without the white space in it, and what is none as it is.
+func compact(text []byte) []byte {
+	var b bytes.Buffer
+	if json.Compact(&b, text) != nil {
+		return text
+	}
+	return b.Bytes()
 }

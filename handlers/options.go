@@ -35,7 +35,7 @@ var unserved = []string{"key", "webhook"}
 // options are what a submit asks for beside the kind and the input.
 type options struct {
 	tags      []string
-	priority  job.Priority
+	priority  *job.Priority // nil: the kind's
 	attempts  int
 	timeout   time.Duration
 	retention time.Duration
@@ -89,7 +89,9 @@ func (o *options) setText(name, text string) (err error) {
 			return invalid(pointer, "must be a number from 1 to %d", maxAttempts)
 		}
 	case "priority":
-		o.priority, err = parsePriority(pointer, text)
+		var p job.Priority
+		p, err = parsePriority(pointer, text)
+		o.priority = &p
 	case "timeout":
 		o.timeout, err = parseDuration(pointer, text)
 	case "retention":
@@ -185,7 +187,7 @@ func (o *options) request(k *kind) (*job.Request, error) {
 		return nil, err
 	}
 	r := &job.Request{
-		Kind: k.Name, Owner: anonymous, Tags: o.tags, Priority: o.priority,
+		Kind: k.Name, Owner: anonymous, Tags: o.tags, Priority: k.Priority,
 		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention, StartTimeout: o.start, CancelOnDisconnect: o.leaves,
 	}
 	if err := o.times(r, time.Now()); err != nil {
@@ -199,6 +201,9 @@ func (o *options) request(k *kind) (*job.Request, error) {
 	}
 	if r.Retention == 0 {
 		r.Retention = k.Retention
+	}
+	if o.priority != nil {
+		r.Priority = *o.priority
 	}
 	return r, nil
 }
@@ -276,9 +281,13 @@ func (o *options) check(k *kind) error {
 		return invalid("/tags", "must be at most %d", maxTags)
 	}
 	for i, tag := range o.tags {
-		if tag == "" || len(tag) > maxTag || strings.ContainsRune(tag, utf8.RuneError) || strings.ContainsFunc(tag, unicode.IsControl) {
+		if !validTag(tag) {
 			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes of UTF-8 without control characters", maxTag)
 		}
 	}
 	return nil
+}
+
+func validTag(tag string) bool {
+	return tag != "" && len(tag) <= maxTag && !strings.ContainsRune(tag, utf8.RuneError) && !strings.ContainsFunc(tag, unicode.IsControl)
 }

@@ -28,6 +28,7 @@ var advice = map[string]string{
 	"unsupported-type":      "Send a media type that the Accept header of this answer names, without Content-Encoding.",
 	"wrong-host":            "Use an address or a name that the server is configured for.",
 	"invalid-input":         "Mend what was sent at the places that errors points to; the schema of a kind's input is at /v1/kinds.",
+	"invalid-batch":         "Mend the jobs at the places that errors points to: the first part of each pointer is the job's place in the batch, from 0.",
 	"idempotency-mismatch":  "Use a new key for a new request, or send what was sent first.",
 	"rate-limited":          "Come back after the time in Retry-After.",
 	"queue-full":            "Come back after the time in Retry-After: too much work of this kind is waiting.",

@@ -21,6 +21,7 @@ type representation struct {
 	Priority      string          `json:"priority"`
 	Key           *string         `json:"key"`
 	Tags          []string        `json:"tags"`
+	Batch         *string         `json:"batch"`
 	QueuePosition *int            `json:"queue_position"`
 	CreatedAt     job.Time        `json:"created_at"`
 	RunAt         job.Time        `json:"run_at"`
@@ -64,6 +65,9 @@ func (a *API) represent(j *job.Job) representation {
 	}
 	if key := j.Key; key != "" {
 		r.Key = &key
+	}
+	if batch := j.Batch; batch != "" {
+		r.Batch = &batch
 	}
 	if j.Status == job.StatusQueued {
 		if ahead, ok := a.Queue.Position(j.ID); ok {

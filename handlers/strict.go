@@ -17,6 +17,15 @@ import (
 // no member twice, not nested deeper than job.MaxDepth. It decodes nothing, so that a
 // small document cannot become a large one in memory.
 func checkJSON(doc []byte) error {
+	if err := validJSON(doc); err != nil {
+		return err
+	}
+	w := walker{text: string(doc)}
+	return w.walk()
+}
+
+// validJSON fails unless doc is JSON at all.
+func validJSON(doc []byte) error {
 	if !utf8.Valid(doc) {
 		return job.Problemf("invalid-request", "The body is not UTF-8.")
 	}
@@ -24,9 +33,11 @@ func checkJSON(doc []byte) error {
 		err := json.Unmarshal(doc, new(json.RawMessage)) // only for its words
 		return job.Problemf("invalid-request", "The body is not JSON: %v.", err)
 	}
-	w := walker{text: string(doc)}
-	return w.walk()
+	return nil
 }
+
+// space is what JSON has between its values.
+const space = " \t\r\n"
 
 // invalid returns the problem of one place in the request's body.
 func invalid(pointer, format string, args ...any) *job.Problem {
@@ -127,15 +138,31 @@ func members(doc []byte) iter.Seq2[string, json.RawMessage] {
 			name := unquoted(string(doc[i+begin : end]))
 			from := end + bytes.IndexByte(doc[end:], ':') + 1
 			i = valueEnd(doc, from)
-			if !yield(name, bytes.Trim(doc[from:i:i], " \t\r\n")) {
+			if !yield(name, bytes.Trim(doc[from:i:i], space)) {
 				return
 			}
 		}
 	}
 }
 
-// valueEnd returns where the member's value that begins at i ends: at the comma or the
-// brace behind it.
+// elements returns the elements of an array that is known to be JSON, but no more than
+// most of them. They share the array's memory.
+func elements(doc []byte, most int) (list []json.RawMessage) {
+	for i := bytes.IndexByte(doc, '[') + 1; len(list) < most; {
+		end := valueEnd(doc, i)
+		if value := bytes.Trim(doc[i:end:end], space); len(value) > 0 { // an array may have none
+			list = append(list, value)
+		}
+		if doc[end] == ']' {
+			break
+		}
+		i = end + 1
+	}
+	return list
+}
+
+// valueEnd returns where the value that begins at i ends: at the comma behind it, or the
+// brace or bracket.
 func valueEnd(doc []byte, i int) int {
 	for depth := 0; ; i++ {
 		switch doc[i] {

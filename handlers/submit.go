@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"mime"
 	"net/http"
@@ -14,39 +15,53 @@ import (
 )
 
 // submit answers POST /v1/jobs: one job, as an object that holds its kind, its
-// input and its options.
+// input and its options, or many (batch.go).
 func (a *API) submit(c *gin.Context) error {
 	if err := optionsElsewhere(c.Request); err != nil {
 		return err
 	}
-	doc, err := a.submitted(c)
-	if err != nil {
-		return err
+	lines := mediaTypeOf(c) == ndjsonType
+	if !lines && !job.IsJSON(c.GetHeader("Content-Type")) {
+		c.Header("Accept", jsonType+", "+ndjsonType)
+		return job.Problemf("unsupported-type", "Send it with Content-Type: %s, or a batch with %s.", jsonType, ndjsonType)
 	}
+	doc, err := body(c, a.Body)
+	switch {
+	case err != nil:
+		return err
+	case lines:
+		return a.submitBatch(c, linesIn(doc))
+	case isArray(doc):
+		return a.submitArray(c, doc)
+	}
+	return a.submitOne(c, doc)
+}
+
+func mediaTypeOf(c *gin.Context) string {
+	t, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type")) // what does not parse is no type we take
+	return t
+}
+
+func (a *API) submitOne(c *gin.Context, doc []byte) error {
 	s, err := parseSubmission(doc)
 	if err != nil {
 		return err
 	}
-	k, err := a.kindNamed(s.kind)
-	if err != nil {
-		return err
-	}
-	r, err := s.request(k)
+	k, r, err := a.requested(s)
 	if err != nil {
 		return err
 	}
 	return a.store(c, k, &s.options, r, "/input")
 }
 
-// submitted reads the body of a submit, if it is of the right sort.
-func (a *API) submitted(c *gin.Context) ([]byte, error) {
-	if t, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type")); t == ndjsonType {
-		return nil, errBatch
+// requested returns what a submission asks for, and of which kind it is.
+func (a *API) requested(s *submission) (*kind, *job.Request, error) {
+	k, err := a.kindNamed(s.kind)
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := needJSON(c); err != nil {
-		return nil, err
-	}
-	return body(c, a.Body)
+	r, err := s.request(k)
+	return k, r, err
 }
 
 // optionNames are the options of a raw submit by their names in a query, and
@@ -73,8 +88,6 @@ func optionsElsewhere(r *http.Request) error {
 	return nil
 }
 
-var errBatch = job.Problemf("invalid-request", "Batches are not supported by this version: send one job, as an object.")
-
 // submission is the body of a submit.
 type submission struct {
 	kind  string
@@ -86,12 +99,8 @@ func parseSubmission(doc []byte) (*submission, error) {
 	if err := checkJSON(doc); err != nil {
 		return nil, err
 	}
-	switch bytes.TrimLeft(doc, " \t\r\n")[0] {
-	case '{':
-	case '[':
-		return nil, errBatch
-	default:
-		return nil, invalid("", "The body must be an object.")
+	if bytes.TrimLeft(doc, space)[0] != '{' {
+		return nil, invalid("", "must be an object")
 	}
 	s := new(submission)
 	for name, raw := range members(doc) {
@@ -172,10 +181,7 @@ func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at stri
 	if err != nil {
 		return err
 	}
-	if int64(len(r.Input)) > k.MaxInput {
-		return tooLarge(k.MaxInput)
-	}
-	if err := a.fits(c.Request.Context(), k, r.Input, at); err != nil {
+	if err := a.takes(c.Request.Context(), k, r.Input, at); err != nil {
 		return err
 	}
 	streamed := negotiate(c.Request.Header, jsonType, sseType) == sseType
@@ -205,6 +211,14 @@ func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at stri
 		return a.untilSenderLeaves(c, j.ID, answer)
 	}
 	return answer()
+}
+
+// takes fails on an input that the kind does not take; see fits.
+func (a *API) takes(ctx context.Context, k *kind, input []byte, at string) error {
+	if int64(len(input)) > k.MaxInput {
+		return tooLarge(k.MaxInput)
+	}
+	return a.fits(ctx, k, input, at)
 }
 
 // answer answers a submit with the job, which it waits for if asked to.

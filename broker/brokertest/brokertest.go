@@ -31,10 +31,16 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		{"a submitted job is there at once", testSubmit},
 		{"what was asked for", testRequest},
 		{"erased", testErase},
+		{"as its kind has it", testKindsTimes},
 		{"not before its time", testRunAt},
 		{"one id is one job", testSameID},
 		{"one idempotency key is one job", testOnce},
 		{"an idempotency key outlives its job", testOnceExpired},
+		{"a batch is stored in its order", testBatch},
+		{"a batch that does not fit is stored as far as it does", testBatchFull},
+		{"one idempotency key is one batch", testBatchOnce},
+		{"an idempotency key outlives the jobs of its batch", testBatchExpired},
+		{"an erased job of a batch is not made again", testBatchErased},
 		{"hostile kinds never reach the store", testHostile},
 		{"events are dense, in order, and end once", testLife},
 		{"many writers of one job leave no hole", testJoining},
@@ -56,6 +62,11 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 	t.Run("what was stored is there after a restart", func(t *testing.T) {
 		if s := fresh(t); s.Durable {
 			testRestart(t, s)
+		}
+	})
+	t.Run("a batch is found after a restart", func(t *testing.T) {
+		if s := fresh(t); s.Durable {
+			testBatchRestart(t, s)
 		}
 	})
 	t.Run("a pull worker's attempt goes on after a restart", func(t *testing.T) {

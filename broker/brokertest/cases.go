@@ -86,6 +86,33 @@ func testRequest(t *testing.T, s Store) {
 	require.ErrorIs(t, err, job.ErrNotFound)
 }
 
+// What a job does not ask for is as its kind has it, and times count from when it may
+// begin.
+func testKindsTimes(t *testing.T, s Store) {
+	r := open(t, s, func(k *job.Kind) { k.StartTimeout, k.Deadline, k.Retention = time.Minute, time.Hour, 5*time.Hour })
+	own := time.Now().Add(time.Minute).UTC().Truncate(time.Millisecond)
+	at := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Millisecond)
+	for _, tt := range []struct {
+		ask      job.Request
+		start    time.Duration
+		deadline time.Time
+	}{
+		{job.Request{}, time.Minute, time.Now().Add(time.Hour)},
+		{job.Request{RunAt: at}, time.Minute, at.Add(time.Hour)},
+		{job.Request{StartTimeout: 2 * time.Minute, Deadline: own}, 2 * time.Minute, own},
+	} {
+		id := job.NewID()
+		tt.ask.Kind = kind
+		_, err := r.Submit(t.Context(), id, &tt.ask)
+		require.NoError(t, err)
+		got, err := r.Request(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, tt.start, got.StartTimeout)
+		require.WithinDuration(t, tt.deadline, got.Deadline, 10*time.Second)
+		require.Equal(t, 5*time.Hour, got.Retention)
+	}
+}
+
 func testSameID(t *testing.T, s Store) {
 	r := open(t, s, nil)
 	id := job.NewID()

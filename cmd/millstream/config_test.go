@@ -55,6 +55,9 @@ kinds:
         concurrency: 2
         queue: 9
         retention: 48h
+        priority: high
+        start_timeout: 1h
+        deadline: 2h
         backoff: {first: 3s, max: 1h}
         input: {type: object, properties: {a.b: {type: integer, maximum: 9}}}
         result: true.json
@@ -123,7 +126,7 @@ func TestConfig_full(t *testing.T) {
 	require.Equal(t, []job.Kind{
 		{
 			Name: "report", Worker: "http", Description: "Makes a report.", Timeout: 10 * time.Minute, MaxAttempts: 5, Concurrency: 2, QueueLimit: 9,
-			Retention: 48 * time.Hour, Backoff: job.Backoff{First: 3 * time.Second, Max: time.Hour}, MaxInput: 2 << 20,
+			Retention: 48 * time.Hour, Priority: job.High, StartTimeout: time.Hour, Deadline: 2 * time.Hour, Backoff: job.Backoff{First: 3 * time.Second, Max: time.Hour}, MaxInput: 2 << 20,
 			Input:  []byte(`{"properties":{"a.b":{"maximum":9,"type":"integer"}},"type":"object"}`),
 			Result: []byte(`{"type":"string"}`),
 		},
@@ -313,6 +316,9 @@ func TestConfig_refuses(t *testing.T) {
 		"kinds: {a: {exec: {command: x}, concurrency: -1}}":         "kinds.a.concurrency",
 		"kinds: {a: {exec: {command: x}, queue: 0}}":                "kinds.a.queue",
 		"kinds: {a: {exec: {command: x}, retention: 1}}":            "kinds.a.retention",
+		"kinds: {a: {exec: {command: x}, priority: urgent}}":        `kinds.a.priority: "urgent" is none of low, normal, high`,
+		"kinds: {a: {exec: {command: x}, start_timeout: -1s}}":      "kinds.a.start_timeout: must not be less than 0",
+		"kinds: {a: {exec: {command: x}, deadline: -1s}}":           "kinds.a.deadline: must not be less than 0",
 		"kinds: {a: {exec: {command: x}, backoff: {first: 2m}}}":    "kinds.a.backoff.max: 1m is less than first, 2m",
 		"kinds: {a: {exec: {command: x}, input: {type: nonsense}}}": "kinds.a.input: ",
 		"kinds: {a: {exec: {command: x}, input: missing.json}}":     "kinds.a.input: stat",

@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +21,8 @@ import (
 func fakeServer() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/kinds/{kind}/jobs", fakeSubmit)
+	mux.HandleFunc("POST /v1/jobs", fakeBatch)
+	mux.HandleFunc("GET /v1/jobs", fakeList)
 	mux.HandleFunc("GET /v1/jobs/{id}", known(func(w http.ResponseWriter, _ *http.Request, j fakeJob) { writeJSON(w, http.StatusOK, j.object()) }))
 	mux.HandleFunc("GET /v1/jobs/{id}/events", known(fakeEvents))
 	mux.HandleFunc("GET /v1/jobs/{id}/result", known(fakeResult))
@@ -177,6 +182,56 @@ func fakeSubmit(w http.ResponseWriter, r *http.Request) {
 	o["status"] = "queued"
 	o["asked"] = fmt.Sprintf("%s %s %q", r.URL.RawQuery, r.Header.Get("Content-Type"), body)
 	writeJSON(w, http.StatusAccepted, o)
+}
+
+// fakeBatch accepts the jobs whose kinds have their names, and refuses the others.
+func fakeBatch(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	items, stored := []any{}, 0
+	for line := range strings.Lines(string(body)) {
+		var item struct {
+			Kind string `json:"kind"`
+		}
+		_ = json.Unmarshal([]byte(line), &item)
+		if j, ok := fakeJobs[fakeID(item.Kind)]; ok {
+			items, stored = append(items, j.object()), stored+1
+			continue
+		}
+		p := job.Problemf("invalid-request", "kind: is required")
+		p.Errors = []job.FieldError{{Pointer: fmt.Sprintf("/%d/kind", len(items)), Detail: "is required"}, {Pointer: fmt.Sprintf("/%d/tags", len(items)), Detail: "must be at most 16"}}
+		items = append(items, p)
+	}
+	if stored == 0 {
+		refuse(w, http.StatusUnprocessableEntity, job.Problemf("invalid-batch", "none can be stored"))
+		return
+	}
+	writeJSON(w, http.StatusAccepted, map[string]any{
+		"batch": "batch_01k3z9aaaaaaaaaaaaaaaaaaaa", "token": "t", "jobs": items,
+		"asked": r.Header.Get("Content-Type") + " " + r.Header.Get("Idempotency-Key"),
+	})
+}
+
+// fakeList lists its jobs, two on a page whatever the limit, and each page comes behind
+// an empty one.
+func fakeList(w http.ResponseWriter, r *http.Request) {
+	ids := slices.Sorted(maps.Keys(fakeJobs))
+	at, full := strings.CutSuffix(r.URL.Query().Get("cursor"), "full")
+	n, _ := strconv.Atoi(at)
+	jobs, next := []any{}, fmt.Sprintf("%dfull", n)
+	if full {
+		limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+		for _, id := range ids[n:min(n+2, n+limit, len(ids))] {
+			o := fakeJobs[id].object()
+			o["asked"] = r.URL.RawQuery
+			jobs = append(jobs, o)
+		}
+		next = strconv.Itoa(n + len(jobs))
+	}
+	if n+len(jobs) < len(ids) {
+		writeJSON(w, http.StatusOK, map[string]any{"jobs": jobs, "cursor": next})
+	} else {
+		writeJSON(w, http.StatusOK, map[string]any{"jobs": jobs, "cursor": nil})
+	}
 }
 
 func fakeCancel(w http.ResponseWriter, r *http.Request, j fakeJob) {

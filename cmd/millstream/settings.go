@@ -54,19 +54,22 @@ type logSettings struct {
 }
 
 type kindSettings struct {
-	Exec        *execSettings   `yaml:"exec,omitempty"`
-	HTTP        *httpSettings   `yaml:"http,omitempty"`
-	Pull        *pullSettings   `yaml:"pull,omitempty"`
-	Lease       duration        `yaml:"lease,omitempty"` // of pull
-	Description string          `yaml:"description"`
-	Timeout     duration        `yaml:"timeout"`
-	MaxAttempts int             `yaml:"max_attempts"`
-	Concurrency int             `yaml:"concurrency"`
-	Queue       int             `yaml:"queue"`
-	Retention   duration        `yaml:"retention"`
-	Backoff     backoffSettings `yaml:"backoff"`
-	Input       any             `yaml:"input"` // JSON Schema, or the name of a file with one
-	Result      any             `yaml:"result"`
+	Exec         *execSettings   `yaml:"exec,omitempty"`
+	HTTP         *httpSettings   `yaml:"http,omitempty"`
+	Pull         *pullSettings   `yaml:"pull,omitempty"`
+	Lease        duration        `yaml:"lease,omitempty"` // of pull
+	Description  string          `yaml:"description"`
+	Timeout      duration        `yaml:"timeout"`
+	MaxAttempts  int             `yaml:"max_attempts"`
+	Concurrency  int             `yaml:"concurrency"`
+	Queue        int             `yaml:"queue"`
+	Retention    duration        `yaml:"retention"`
+	Priority     string          `yaml:"priority"`
+	StartTimeout duration        `yaml:"start_timeout"` // 0: none
+	Deadline     duration        `yaml:"deadline"`      // 0: none
+	Backoff      backoffSettings `yaml:"backoff"`
+	Input        any             `yaml:"input"` // JSON Schema, or the name of a file with one
+	Result       any             `yaml:"result"`
 }
 
 type backoffSettings struct {
@@ -128,6 +131,7 @@ func kindDefaults() kindSettings {
 		Concurrency: d.Concurrency,
 		Queue:       d.QueueLimit,
 		Retention:   duration(d.Retention),
+		Priority:    d.Priority.String(),
 		Backoff:     backoffSettings{First: duration(d.Backoff.First), Max: duration(d.Backoff.Max)},
 	}
 }

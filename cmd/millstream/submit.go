@@ -28,6 +28,7 @@ type submission struct {
 	wait     time.Duration
 	deadline time.Duration
 	runAt    string
+	batch    string // where the jobs are, if they are many
 	watch    bool
 	json     bool
 }
@@ -36,17 +37,22 @@ func submitCommand() *cobra.Command {
 	var s submission
 	cmd := &cobra.Command{
 		Use:   "submit KIND [FILE|-]",
-		Short: "Submits a job",
+		Short: "Submits a job, or many",
 		Long: `Submits a job and prints its id. The input is a file, standard input, or --input.
 
 With --watch it follows the job as 'watch' does. With --wait it waits in silence and
 prints the result. Either prints the id on standard error first, to go on with if it
-is interrupted, and its exit code is how the job ended; see 'millstream --help'.`,
+is interrupted, and its exit code is how the job ended; see 'millstream --help'.
+
+With --batch it submits up to 1,000 jobs at once, one a line of a file or standard input, as
+objects with "kind", "input" and options, and prints their ids in that order. Those that are
+refused are told on standard error; the others are stored, and the exit code is 4.`,
 		Example: `  millstream submit wordcount book.txt
   millstream submit wordcount book.txt --wait 30s         # prints the result
   millstream submit resize --input '{"url":"https://example.com/a.png"}' --watch
-  tar c photos | millstream submit backup --type application/x-tar --tag nightly`,
-		Args: between(1, 2),
+  tar c photos | millstream submit backup --type application/x-tar --tag nightly
+  millstream submit --batch jobs.ndjson                   # {"kind":"resize","input":{…}} and so on`,
+		Args: s.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			server, err := connect(cmd)
 			if err != nil {
@@ -54,6 +60,9 @@ is interrupted, and its exit code is how the job ended; see 'millstream --help'.
 			}
 			if err := s.check(); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("batch") {
+				return s.submitBatch(cmd, server)
 			}
 			source, err := s.source(cmd, args[1:])
 			if err != nil {
@@ -85,6 +94,7 @@ func (s *submission) flags(cmd *cobra.Command) {
 	f.StringVar(&s.runAt, "run-at", "", "do not begin before this `time`, such as 2026-11-22T10:00:00Z")
 	f.Var(flagOf(&o.StartTimeout, someTime), "start-timeout", "fail if no worker has begun by then (default: wait for ever)")
 	f.Var(flagOf(&s.deadline, someTime), "deadline", "fail if it is not over by then, from now on (default: none)")
+	f.StringVar(&s.batch, "batch", "", "a `file` with a job on each line, - for standard input, in place of KIND and FILE")
 	s.afterFlags(cmd)
 }
 

@@ -72,6 +72,12 @@ func positive[T cmp.Ordered](f *faults, key string, v T) {
 	}
 }
 
+func notNegative(f *faults, key string, d duration) {
+	if d < 0 {
+		f.add(key, "must not be less than 0; 0 is none")
+	}
+}
+
 func oneOf(f *faults, key, v string, allowed ...string) {
 	if !slices.Contains(allowed, v) {
 		f.add(key, "%q is none of %s", v, strings.Join(allowed, ", "))
@@ -150,6 +156,9 @@ func (k *kindSettings) check(f *faults, name string) {
 	positive(f, key+".queue", k.Queue)
 	positive(f, key+".retention", k.Retention)
 	positive(f, key+".backoff.first", k.Backoff.First)
+	oneOf(f, key+".priority", k.Priority, "low", "normal", "high")
+	notNegative(f, key+".start_timeout", k.StartTimeout)
+	notNegative(f, key+".deadline", k.Deadline)
 	if k.Backoff.Max < k.Backoff.First {
 		f.add(key+".backoff.max", "%s is less than first, %s", k.Backoff.Max, k.Backoff.First)
 	}

@@ -113,6 +113,9 @@ func (s *settings) rules(k *job.Kind, from *kindSettings) (err error) {
 	k.Concurrency = from.Concurrency
 	k.QueueLimit = from.Queue
 	k.Retention = time.Duration(from.Retention)
+	k.Priority = priorities[from.Priority]
+	k.StartTimeout = time.Duration(from.StartTimeout)
+	k.Deadline = time.Duration(from.Deadline)
 	k.Backoff = job.Backoff{First: time.Duration(from.Backoff.First), Max: time.Duration(from.Backoff.Max)}
 	k.MaxInput = int64(s.Limits.Body)
 	if k.Input, err = s.schema(from.Input); err != nil {

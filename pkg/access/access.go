@@ -38,11 +38,22 @@ const (
 // whoever tries one out.
 var ErrToken = errors.New("the token is not valid")
 
-// Claims are what a token says: its bearer may read one job, until it expires.
+// Claims are what a token says: its bearer may read one job, or those of one batch, until
+// it expires.
 type Claims struct {
 	Job     job.ID
-	Owner   string // of the job
+	Batch   string // in place of Job
+	Owner   string // of what it reads
 	Expires time.Time
+}
+
+// Reads reports whether the bearer may read a job, if it is the owner's. The id must be a
+// valid one.
+func (c *Claims) Reads(id job.ID) bool {
+	if c.Batch != "" {
+		return id == job.IDIn(c.Batch, id.IndexIn())
+	}
+	return id == c.Job
 }
 
 // Signer makes and checks tokens with one key. It is safe for concurrent use.
@@ -70,19 +81,35 @@ func NewSigner(key []byte) *Signer {
 // claims are the token's body.
 type claims struct {
 	jwt.RegisteredClaims
-	Job job.ID `json:"job"`
+	Job   job.ID `json:"job,omitempty"`
+	Batch string `json:"batch,omitempty"`
+}
+
+// sound reports whether a token says one thing to read.
+func (c *claims) sound() bool {
+	if c.Batch != "" {
+		return c.Job == "" && job.ValidBatchID(c.Batch)
+	}
+	return job.ValidID(string(c.Job))
 }
 
 // Mint returns a token that reads the job until it expires, or for MaxLife if
 // that is sooner.
 func (s *Signer) Mint(id job.ID, owner string, expires time.Time) string {
+	return s.mint(claims{Job: id}, owner, expires)
+}
+
+// MintBatch returns a token that reads all jobs of the batch, as Mint does.
+func (s *Signer) MintBatch(batch, owner string, expires time.Time) string {
+	return s.mint(claims{Batch: batch}, owner, expires)
+}
+
+func (s *Signer) mint(c claims, owner string, expires time.Time) string {
 	if limit := time.Now().Add(MaxLife); expires.IsZero() || expires.After(limit) {
 		expires = limit
 	}
-	body, err := json.Marshal(claims{
-		RegisteredClaims: jwt.RegisteredClaims{Subject: owner, ExpiresAt: jwt.NewNumericDate(expires)},
-		Job:              id,
-	})
+	c.RegisteredClaims = jwt.RegisteredClaims{Subject: owner, ExpiresAt: jwt.NewNumericDate(expires)}
+	body, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // strings and a number always encode
 	}
@@ -118,11 +145,11 @@ func (s *Signer) Verify(token string) (Claims, error) {
 	}
 	var c claims
 	t, err := s.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.key, nil })
-	if err != nil || t.Header["typ"] != kind || !job.ValidID(string(c.Job)) {
+	if err != nil || t.Header["typ"] != kind || !c.sound() {
 		return Claims{}, ErrToken
 	}
 	if time.Until(c.ExpiresAt.Time) > MaxLife {
 		return Claims{}, ErrToken // not one of Mint's, whoever has the key
 	}
-	return Claims{Job: c.Job, Owner: c.Subject, Expires: c.ExpiresAt.Time}, nil
+	return Claims{Job: c.Job, Batch: c.Batch, Owner: c.Subject, Expires: c.ExpiresAt.Time}, nil
 }

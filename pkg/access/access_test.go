@@ -29,6 +29,26 @@ func TestMintVerify(t *testing.T) {
 	require.True(t, expires.Equal(c.Expires))
 }
 
+// A token of a batch reads the jobs of that batch, one of a job that job.
+func TestReads(t *testing.T) {
+	s := access.NewSigner(key)
+	batch, id := job.NewBatchID(), job.NewID()
+	many, err := s.Verify(s.MintBatch(batch, "somebody", time.Now().Add(time.Hour)))
+	require.NoError(t, err)
+	require.Equal(t, batch, many.Batch)
+	require.Equal(t, "somebody", many.Owner)
+	one, err := s.Verify(s.Mint(id, "somebody", time.Time{}))
+	require.NoError(t, err)
+	for n := range job.MaxBatch {
+		require.True(t, many.Reads(job.IDIn(batch, n)))
+		require.False(t, one.Reads(job.IDIn(batch, n)))
+		require.False(t, many.Reads(job.IDIn(job.NewBatchID(), n)))
+	}
+	require.False(t, many.Reads(id))
+	require.True(t, one.Reads(id))
+	require.False(t, one.Reads(job.NewID()))
+}
+
 // The library makes the same tokens, byte for byte.
 func TestMintAsTheLibrary(t *testing.T) {
 	type claims struct {
@@ -125,6 +145,9 @@ func TestRefused(t *testing.T) {
 		"not yet valid":     forged(jwt.SigningMethodHS256, key, typed, claims("nbf", time.Now().Add(time.Minute).Unix())),
 		"no job":            forged(jwt.SigningMethodHS256, key, typed, claims("job", "")),
 		"a wildcard":        forged(jwt.SigningMethodHS256, key, typed, claims("job", "*")),
+		"no batch":          forged(jwt.SigningMethodHS256, key, typed, claims("job", "", "batch", "batch_*")),
+		"a job as a batch":  forged(jwt.SigningMethodHS256, key, typed, claims("job", "", "batch", string(job.NewID()))),
+		"a job and a batch": forged(jwt.SigningMethodHS256, key, typed, claims("batch", job.NewBatchID())),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := s.Verify(token)

@@ -181,14 +181,17 @@ func (c *Client) send(req *http.Request) (*http.Response, error) {
 const maxObject = 4 << 20
 
 // object sends req and reads the JSON object it is answered with.
-func (c *Client) object(req *http.Request, v any) error {
+func (c *Client) object(req *http.Request, v any) error { return c.objectOf(req, v, maxObject) }
+
+// objectOf is object for an answer of at most so many bytes.
+func (c *Client) objectOf(req *http.Request, v any, most int64) error {
 	req.Header.Set("Accept", "application/json")
 	resp, err := c.send(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxObject)).Decode(v); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(v); err != nil {
 		return fmt.Errorf("answer of %s: %w", req.URL.Redacted(), err)
 	}
 	return nil

@@ -27,6 +27,7 @@ type Job struct {
 	Priority      string     `json:"priority"`
 	Key           string     `json:"key"`
 	Tags          []string   `json:"tags"`
+	Batch         string     `json:"batch"`          // it was submitted with; empty: it was submitted alone
 	QueuePosition *int       `json:"queue_position"` // jobs ahead of it; nil: it does not wait
 
 	CreatedAt         time.Time `json:"created_at"`
@@ -118,29 +119,28 @@ func answerLost(err error) bool {
 }
 
 // again sends a request whose answer was lost until there is one.
-func (c *Client) again(req *http.Request, err error) (*Job, error) {
+func (c *Client) again(req *http.Request, err error, send func(*http.Request) error) error {
 	ctx := req.Context()
 	for pace := newPace(c.patience); ; {
 		wait, more := pace.next(err)
 		if !more {
-			return nil, err
+			return err
 		}
 		if err := sleep(ctx, wait); err != nil {
-			return nil, err
+			return err
 		}
 		next := req.Clone(ctx)
 		body, berr := req.GetBody()
 		if berr != nil {
-			return nil, berr
+			return berr
 		}
 		next.Body = body
-		var j *Job
-		if j, err = c.job(next); err == nil {
-			return j, nil
+		if err = send(next); err == nil {
+			return nil
 		}
 		var p *job.Problem
 		if ctx.Err() != nil || errors.As(err, &p) && !c.Passing(err) && p.Name() != "in-progress" {
-			return nil, err
+			return err
 		}
 	}
 }
@@ -249,18 +249,25 @@ func (c *Client) Retry(ctx context.Context, id job.ID, o *RetryOptions) (*Job, e
 }
 
 // submit sends a request for a new job: if it has a key, until there is an answer.
-func (c *Client) submit(req *http.Request, wait time.Duration, key string) (*Job, error) {
+func (c *Client) submit(req *http.Request, wait time.Duration, key string) (j *Job, err error) {
 	if wait > 0 {
 		req.Header.Set("Prefer", "wait="+seconds(wait))
 	}
+	err = c.once(req, key, func(req *http.Request) (err error) { j, err = c.job(req); return err })
+	return j, err
+}
+
+// once has a submit sent, by send, with its key if it has one; then it is sent again if its
+// answer was lost.
+func (c *Client) once(req *http.Request, key string, send func(*http.Request) error) error {
 	if key != "" {
 		req.Header.Set("Idempotency-Key", strconv.Quote(key))
 	}
-	j, err := c.job(req)
+	err := send(req)
 	if key != "" && req.GetBody != nil && answerLost(err) {
-		return c.again(req, err)
+		return c.again(req, err, send)
 	}
-	return j, err
+	return err
 }
 
 // ofJob returns a request for a job, or what belongs to it.

@@ -23,7 +23,7 @@ const crockford = "0123456789abcdefghjkmnpqrstvwxyz"
 // NewID returns a fresh id made from a UUIDv7 (RFC 9562).
 func NewID() ID {
 	u := uuid.Must(uuid.NewV7()) // fails only when the system has no randomness left
-	return idOf(u)
+	return IDOf(u)
 }
 
 // IDFor returns the id of the message uuid on the topic of kind: uuid itself if
@@ -34,11 +34,12 @@ func IDFor(kind, uuid string) ID {
 		return ID(uuid)
 	}
 	sum := sha256.Sum256([]byte(kind + "\x00" + uuid))
-	return idOf([16]byte(sum[:16]))
+	return IDOf([16]byte(sum[:16]))
 }
 
-// idOf writes the 128 bits as a ULID does: the first character has three of them.
-func idOf(b [16]byte) ID {
+// IDOf returns the id that is made of 128 bits, written as in a ULID: the first
+// character has three of them.
+func IDOf(b [16]byte) ID {
 	high, low := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
 	id := []byte(idPrefix + "00000000000000000000000000")
 	for i := idLen - 1; i >= len(idPrefix); i-- {
@@ -49,6 +50,35 @@ func idOf(b [16]byte) ID {
 	return ID(id)
 }
 
+// Bytes returns the bits that the id is made of; ok is false if it is none. They sort
+// as ids do.
+func (id ID) Bytes() (b [16]byte, ok bool) {
+	if !ValidID(string(id)) {
+		return b, false
+	}
+	var high, low uint64
+	for _, c := range []byte(id[len(idPrefix):]) {
+		high = high<<5 | low>>59
+		low = low<<5 | uint64(digitOf[c])
+	}
+	binary.BigEndian.PutUint64(b[:8], high)
+	binary.BigEndian.PutUint64(b[8:], low)
+	return b, true
+}
+
+// digitOf is the value of each character of crockford; the others have noDigit.
+var digitOf = func() (of [256]byte) {
+	for i := range of {
+		of[i] = noDigit
+	}
+	for i := range len(crockford) {
+		of[crockford[i]] = byte(i)
+	}
+	return of
+}()
+
+const noDigit = 0xff
+
 // ValidID reports whether s could be the id of a job. What it refuses never
 // reaches the broker, where a star or a dot would mean something.
 func ValidID(s string) bool {
@@ -56,7 +86,7 @@ func ValidID(s string) bool {
 		return false
 	}
 	for i := len(idPrefix); i < len(s); i++ {
-		if strings.IndexByte(crockford, s[i]) < 0 {
+		if digitOf[s[i]] == noDigit {
 			return false
 		}
 	}

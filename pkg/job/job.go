@@ -41,6 +41,7 @@ type Job struct {
 	Priority    Priority `json:"priority,omitzero"`
 	Key         string   `json:"key,omitzero"`
 	Tags        []string `json:"tags,omitempty"`
+	Batch       string   `json:"batch,omitempty"`
 	Once        *Once    `json:"once,omitempty"` // nil: it came without an idempotency key
 
 	CreatedAt         time.Time `json:"created_at"`
@@ -159,7 +160,7 @@ func (j *Job) foldQueued(r *Record) {
 func (j *Job) accept(r *Record) {
 	q := r.Private.Request
 	j.Request = q
-	j.MaxAttempts, j.Priority, j.Key, j.Tags, j.Once = q.MaxAttempts, q.Priority, q.Key, q.Tags, q.Once
+	j.MaxAttempts, j.Priority, j.Key, j.Tags, j.Batch, j.Once = q.MaxAttempts, q.Priority, q.Key, q.Tags, q.Batch, q.Once
 	j.CreatedAt = r.Time
 }
 

@@ -101,6 +101,7 @@ var Titles = map[string]string{
 	"too-large":             "The body is larger than allowed",
 	"unsupported-type":      "The media type is not accepted here",
 	"wrong-host":            "The Host header does not name this server",
+	"invalid-batch":         "No job of the batch was stored",
 	"invalid-input":         "The input is not of the form that is expected",
 	"idempotency-mismatch":  "The key was used for another request",
 	"rate-limited":          "Too many requests",

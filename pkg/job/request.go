@@ -14,6 +14,7 @@ type Request struct {
 	InputType          string            `json:"input_type,omitempty"`
 	Priority           Priority          `json:"priority,omitempty"`
 	Tags               []string          `json:"tags,omitempty"`
+	Batch              string            `json:"batch,omitempty"`
 	Key                string            `json:"key,omitempty"`
 	MaxAttempts        int               `json:"max_attempts,omitempty"`
 	Timeout            time.Duration     `json:"timeout,omitempty"`       // of an attempt
@@ -56,21 +57,24 @@ func (p Priority) String() string {
 
 // Kind is one sort of work and its rules.
 type Kind struct {
-	Name        string
-	Worker      string        // what runs it: func, exec, http, pull
-	Description string        // a sentence for people
-	Timeout     time.Duration // of an attempt
-	MaxAttempts int
-	Concurrency int           // attempts at once, in all
-	QueueLimit  int           // jobs queued at most; more are refused
-	Retention   time.Duration // how long a job is kept after its end
-	Backoff     Backoff
-	Input       []byte        // JSON Schema of the input; nil: anything
-	Result      []byte        // JSON Schema of the result; for readers only
-	MaxInput    int64         // bytes
-	Grace       time.Duration // for an attempt that was told to end, before the job is taken from it
-	AtMostOnce  bool          // an attempt whose process died is not repeated: the work may have been done
-	Lease       time.Duration // of a pull worker: how long it may say nothing; 0: the attempts run in our process
+	Name         string
+	Worker       string        // what runs it: func, exec, http, pull
+	Description  string        // a sentence for people
+	Timeout      time.Duration // of an attempt
+	MaxAttempts  int
+	Concurrency  int           // attempts at once, in all
+	QueueLimit   int           // jobs queued at most; more are refused
+	Retention    time.Duration // how long a job is kept after its end
+	Backoff      Backoff
+	Priority     Priority      // of a job that was submitted over HTTP and does not say
+	StartTimeout time.Duration // of a job that does not say; 0: none
+	Deadline     time.Duration // of a job that does not say, from when it may begin; 0: none
+	Input        []byte        // JSON Schema of the input; nil: anything
+	Result       []byte        // JSON Schema of the result; for readers only
+	MaxInput     int64         // bytes
+	Grace        time.Duration // for an attempt that was told to end, before the job is taken from it
+	AtMostOnce   bool          // an attempt whose process died is not repeated: the work may have been done
+	Lease        time.Duration // of a pull worker: how long it may say nothing; 0: the attempts run in our process
 }
 
 // AnyKind is the name under which the rules stand of kinds that have none of their
