@@ -1,6 +1,9 @@
 package torture
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+)
 
 // denials sees to it that nobody is told that a job is not there before somebody erases it.
 func (j *judge) denials(t *trial) {
@@ -29,6 +32,12 @@ func (j *judge) erasure(t *trial) bool {
 		j.order(t, r)
 		if !r.over && !r.gone {
 			j.v.stuck("%s: %s was not told that it is erased", t.id, r.who)
+		}
+	}
+	for _, a := range slices.Concat(t.watches, t.fetches) {
+		knows := func(e entry) bool { return isOver(e.State) || e.What == fetched }
+		if !a.gone && !slices.ContainsFunc(a.answers, knows) {
+			j.v.stuck("%s: %s was not told that it is erased", t.id, a.who)
 		}
 	}
 	return true

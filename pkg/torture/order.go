@@ -103,6 +103,7 @@ func (b *submitter) submit(o order) (id string) {
 	var racing sync.WaitGroup
 	ids := make([]string, racers)
 	for i := range ids {
+		o := o
 		o.raw = i == 0 // a key is one job at both addresses
 		racing.Go(func() { ids[i] = b.insist(o, false) })
 	}

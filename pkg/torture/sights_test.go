@@ -91,6 +91,8 @@ func TestJudgeOfErased(t *testing.T) {
 		{"a hole", func(s *story) { s.read = without(s.log, 2) }, "lost: a: reader-00 was given 4 events up to 5"},
 		{"shown", func(s *story) { gives(s, "canceler-00", later(canceled, 200)) }, "zombie: a was erased at 10:00:09.000, and was shown (200)"},
 		{"seen by a watcher", func(s *story) { gives(s, "watcher-00", entry{What: watches, Job: "a"}, later(saw, 200)) }, "zombie: a was erased"},
+		{"a watcher that was never told", func(s *story) { watched(s, sight(3, "running")) }, "stuck: a: watcher-00 was not told that it is erased"},
+		{"a watcher that was told", func(s *story) { watched(s, sight(3, "running"), later(missing, 404)) }, ""},
 		{"a result of it", func(s *story) { gives(s, "fetcher-00", entry{What: fetches, Job: "a"}, later(piece, 200)) }, "zombie: a was erased"},
 		{"opened", func(s *story) {
 			e := later(opened, 200)

@@ -2,7 +2,7 @@
 // starts a server, drives it with clients on every transport, does to it what happens
 // to servers, and judges by nothing but what the clients wrote down.
 //
-//	schedule ─▶ faults ─▶ server ◀─ proxy ◀─ submitters, readers, cancelers, workers
+//	schedule ─▶ faults ─▶ server ◀─ proxy ◀─ submitters, readers, watchers, fetchers, cancelers, erasers, workers
 //	                                             │ each writes its diary
 //	                                             ▼
 //	                           what the server has at the end ─▶ judge ─▶ Verdict

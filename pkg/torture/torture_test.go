@@ -32,31 +32,39 @@ type counter struct {
 	mu      sync.Mutex
 	jobs    int
 	ofKey   map[string]string
-	answers map[string]int // to submits, of each job
+	answers map[string]int  // to submits, of each job
+	gone    map[string]bool // erased
 	raced   func()
 }
 
 func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, path, _ := strings.Cut(r.URL.Path, "/jobs")
+	id, what, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch key := r.Header.Get("Idempotency-Key"); {
+	case c.gone[id], c.gone[c.ofKey[key]]:
+		w.WriteHeader(http.StatusNotFound)
+	case r.Method == http.MethodDelete:
+		c.gone[id] = true
+		w.WriteHeader(http.StatusNoContent)
 	case r.Method == http.MethodGet:
 		w.WriteHeader(http.StatusNoContent)
-	case strings.HasSuffix(r.URL.Path, "/jobs"), strings.HasSuffix(r.URL.Path, "/retry"):
-		_ = json.NewEncoder(w).Encode(object{"id": c.submit(r.Header.Get("Idempotency-Key"))})
-	case r.Method == http.MethodDelete:
-		w.WriteHeader(http.StatusNoContent)
+	case id == "", what == "retry":
+		_ = json.NewEncoder(w).Encode(object{"id": c.submit(key)})
 	default:
 		_, _ = io.WriteString(w, `{"status":"canceled"}`)
 	}
 }
 
 func (c *counter) submit(key string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	id := c.ofKey[key]
 	if key == "" || id == "" {
 		c.jobs++
 		id = fmt.Sprint("job", c.jobs)
-		c.ofKey[key] = id
+		if key != "" {
+			c.ofKey[key] = id
+		}
 	}
 	if c.answers[id]++; c.answers[id] == racers {
 		c.raced()
@@ -66,7 +74,7 @@ func (c *counter) submit(key string) string {
 
 // What is told while it goes on counts jobs, as the verdict does, and not answers.
 func TestProgressCountsJobs(t *testing.T) {
-	c := &counter{ofKey: map[string]string{}, answers: map[string]int{}}
+	c := &counter{ofKey: map[string]string{}, answers: map[string]int{}, gone: map[string]bool{}}
 	server := httptest.NewServer(c)
 	defer server.Close()
 	line, err := newProxy(server.Listener.Addr().String())
