@@ -39,6 +39,14 @@ func (s series) over(other series) (ratios series) {
 	return ratios
 }
 
+// against returns the ratio of each figure to one of another time.
+func (s series) against(other float64) (ratios series) {
+	for _, v := range s {
+		ratios.add(v / other)
+	}
+	return ratios
+}
+
 // count formats a number with three digits that matter, and commas.
 func count(v float64) string {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {

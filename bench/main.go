@@ -57,7 +57,10 @@ var measurements = []measurement{
 	{"fanout", fanOut},
 	{"idle", idle},
 	{"resume", resume},
+	{"list", list},
 	{"start", start},
+	{"isolation", isolation},
+	{"expiry", expiry},
 }
 
 func main() {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -123,15 +122,11 @@ func (b *bench) fill(s *server) error {
 // complete fails unless all jobs are there that should be.
 func (b *bench) complete(s *server) error {
 	for kind, want := range map[string]int{mill.Wait: b.size.stored, mill.Instant: 0} {
-		body, err := get(s.url + "/v1/kinds/" + kind)
+		queued, running, err := s.depth(kind)
 		if err != nil {
 			return err
 		}
-		var k struct{ Queue struct{ Queued, Running int } }
-		if err := json.Unmarshal(body, &k); err != nil {
-			return err
-		}
-		if got := k.Queue.Queued + k.Queue.Running; got != want {
+		if got := queued + running; got != want {
 			return fmt.Errorf("%d jobs of kind %s in place of %d", got, kind, want)
 		}
 	}

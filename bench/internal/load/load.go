@@ -21,6 +21,7 @@ type Config struct {
 	Address string
 	Path    string
 	Body    string // JSON
+	Wait    bool   // for the end of the job
 	Clients int    // each with one connection, which it keeps
 	For     time.Duration
 	Count   int
@@ -36,7 +37,7 @@ type Result struct {
 // Load is the role.
 type Load struct{}
 
-// Run sends requests. Any answer that is not 2xx is an error.
+// Run sends requests. Any answer that is not as expected is an error.
 func (Load) Run(c Config, r *Result) error {
 	var wg sync.WaitGroup
 	left := new(atomic.Int64)
@@ -63,14 +64,13 @@ func (c Config) client(end time.Time, left *atomic.Int64) (times []time.Duration
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		c.Path, c.Address, len(c.Body), c.Body)
+	request := c.request()
 	answer := bufio.NewReader(conn)
 	for begin := time.Now(); c.more(begin, end, left); {
 		if _, err := conn.Write(request); err != nil {
 			return times, err
 		}
-		if err := skip(answer); err != nil {
+		if err := skip(answer, c.expected()); err != nil {
 			return times, err
 		}
 		now := time.Now()
@@ -78,6 +78,24 @@ func (c Config) client(end time.Time, left *atomic.Int64) (times []time.Duration
 		begin = now
 	}
 	return times, nil
+}
+
+func (c Config) request() []byte {
+	prefer := ""
+	if c.Wait {
+		prefer = "Prefer: wait=30\r\n"
+	}
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s",
+		c.Path, c.Address, prefer, len(c.Body), c.Body)
+}
+
+// expected returns what the status line of an answer begins with: a wait that was in
+// vain is answered 202.
+func (c Config) expected() []byte {
+	if c.Wait {
+		return []byte("HTTP/1.1 200")
+	}
+	return []byte("HTTP/1.1 2")
 }
 
 func (c Config) more(now, end time.Time, left *atomic.Int64) bool {
@@ -89,12 +107,12 @@ func (c Config) more(now, end time.Time, left *atomic.Int64) bool {
 
 // skip reads one answer. It is all of HTTP that the servers here speak: net/http's
 // client would take more of the machine than the server does.
-func skip(answer *bufio.Reader) error {
+func skip(answer *bufio.Reader, expected []byte) error {
 	status, err := answer.ReadSlice('\n')
 	if err != nil {
 		return err
 	}
-	if !bytes.HasPrefix(status, []byte("HTTP/1.1 2")) {
+	if !bytes.HasPrefix(status, expected) {
 		return fmt.Errorf("the answer was %q", status)
 	}
 	length := 0

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -17,6 +18,7 @@ const (
 	Wait    = "wait"    // one runs for ever, the others wait for it
 	Instant = "instant" // ends at once
 	Steered = "steered" // says what Publish and Pace tell it to, until Finish
+	Heavy   = "heavy"   // writes much
 )
 
 // Config says how the server runs.
@@ -30,6 +32,7 @@ type Config struct {
 // Server is the role.
 type Server struct {
 	tasks  tasks
+	calm   atomic.Bool // heavy jobs end at once
 	cancel context.CancelFunc
 	ended  chan error
 }
@@ -60,7 +63,7 @@ func (s *Server) Stop(_ struct{}, _ *struct{}) error {
 	return <-s.ended
 }
 
-// kinds returns the kinds that are served. They take as many jobs as there come.
+// kinds returns the kinds that are served. All but the heavy one take as many jobs as there come.
 func (s *Server) kinds() []millstream.Kind {
 	kinds := []millstream.Kind{
 		millstream.Func(Wait, wait),
@@ -71,7 +74,9 @@ func (s *Server) kinds() []millstream.Kind {
 		kinds[i].Concurrency, kinds[i].QueueLimit, kinds[i].Timeout = concurrency, math.MaxInt32, time.Hour
 		kinds[i].MaxAttempts = math.MaxInt32 // each kill -9 takes one
 	}
-	return kinds
+	heavy := millstream.Func(Heavy, s.heavy)
+	heavy.Concurrency, heavy.QueueLimit = HeavyAtOnce, HeavyQueue
+	return append(kinds, heavy)
 }
 
 func wait(ctx context.Context, _ *millstream.Task) (any, error) {
