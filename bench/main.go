@@ -57,6 +57,7 @@ var measurements = []measurement{
 	{"fanout", fanOut},
 	{"idle", idle},
 	{"resume", resume},
+	{"list", list},
 	{"start", start},
 	{"isolation", isolation},
 	{"expiry", expiry},

@@ -109,7 +109,7 @@ func toTag(q *job.Query, v string) string {
 }
 
 func toBatch(q *job.Query, v string) string {
-	if !validTag(v) {
+	if !job.ValidBatchID(v) {
 		return "the id of a batch"
 	}
 	q.Batch = v
