@@ -155,6 +155,7 @@ func (a *API) answerBatch(c *gin.Context, b *job.Batch) error {
 	p.waits = false
 	p.applied(c, false)
 	private(c)
+	c.Header("Location", "/v1/jobs?batch="+b.ID)
 	c.Header("Retry-After", pollAfter)
 	return send(c, http.StatusAccepted, jsonType, body)
 }
@@ -169,19 +170,9 @@ func (a *API) tell(b *job.Batch, problems []*job.Problem) (answer batchAnswer, s
 		}
 		j := &b.Outcomes[i].Job
 		stored = append(stored, j)
-		answer.Jobs[i] = a.brief(j)
+		answer.Jobs[i] = a.representListed(j)
 	}
 	return answer, stored
-}
-
-// brief returns the job without its result, of which a thousand would be more than
-// anybody asked for.
-func (a *API) brief(j *job.Job) representation {
-	r := a.represent(j)
-	if j.Result != nil {
-		r.Result = j.Result.Reference(j.ID)
-	}
-	return r
 }
 
 // lastExpiry returns when the last of the jobs expires; zero: that is not known yet.

@@ -244,6 +244,7 @@ func TestBatchIsAnsweredAtOnce(t *testing.T) {
 		require.Equal(t, "respond-async", a.Header.Get("Preference-Applied"))
 		require.Equal(t, "1", a.Header.Get("Retry-After"))
 		require.Empty(t, a.Header.Get("Millstream-Token"))
+		require.Equal(t, "/v1/jobs?batch="+s.accepted(a).Batch, a.Header.Get("Location"))
 	})
 }
 
