@@ -26,6 +26,7 @@ type world struct {
 	t      *testing.T
 	quit   chan struct{} // closed: the server drains
 	budget int           // bytes of a tape
+	stores time.Duration // what it takes to store a job
 	slow   time.Duration // what it takes to read a block
 
 	mu    sync.Mutex // protects the fields below
@@ -95,7 +96,7 @@ func (w *world) add(id job.ID, recs ...job.Record) {
 	require.NoError(w.t, s.tape.Append(events...))
 }
 
-func (w *world) Submit(_ context.Context, id job.ID, r *job.Request) (job.Job, error) {
+func (w *world) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
 	if err := w.call("Submit"); err != nil {
 		return job.Job{}, err
 	}
@@ -110,6 +111,11 @@ func (w *world) Submit(_ context.Context, id job.ID, r *job.Request) (job.Job, e
 		Type: job.Queued, Private: &job.Private{Request: r},
 		Data: job.MustData(job.QueuedData{Kind: r.Kind, Attempt: 1, Reason: job.ReasonSubmitted}),
 	})
+	select { // who does not wait any longer is told so, and there is a job all the same
+	case <-time.After(w.stores):
+	case <-ctx.Done():
+		return job.Job{}, context.Cause(ctx)
+	}
 	return w.now(id), nil
 }
 

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -58,10 +59,14 @@ func unescaped(s string) string {
 
 // storeOnce stores a job, or finds the one that was stored for the same key.
 func (a *API) storeOnce(c *gin.Context, key string, o *options, r *job.Request) (job.Job, error) {
-	if key == "" {
-		return a.Store.Submit(c.Request.Context(), job.NewID(), r)
+	ctx := c.Request.Context()
+	if r.CancelOnDisconnect { // a sender that goes meanwhile must not leave a job that nobody knows of
+		ctx = context.WithoutCancel(ctx)
 	}
-	j, replayed, err := a.Store.SubmitOnce(c.Request.Context(), key, fingerprint(o, r), r)
+	if key == "" {
+		return a.Store.Submit(ctx, job.NewID(), r)
+	}
+	j, replayed, err := a.Store.SubmitOnce(ctx, key, fingerprint(o, r), r)
 	if replayed {
 		c.Header("Idempotency-Replayed", "true")
 	}

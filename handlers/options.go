@@ -105,11 +105,19 @@ func (o *options) setText(name, text string) (err error) {
 	case "delay":
 		o.delay, err = parseDuration(pointer, text)
 	case "run_at":
-		o.runAt = text
+		o.runAt, err = text, notEmpty(pointer, text)
 	case "deadline":
-		o.deadline = text
+		o.deadline, err = text, notEmpty(pointer, text)
 	}
 	return err
+}
+
+// notEmpty fails on a time that is empty: a variable of a script that was not set, say.
+func notEmpty(pointer, text string) error {
+	if text == "" {
+		return invalid(pointer, "must not be empty")
+	}
+	return nil
 }
 
 func parsePriority(pointer, text string) (job.Priority, error) {

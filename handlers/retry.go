@@ -12,7 +12,7 @@ import (
 // that is over, as a submit. It begins at once, and a deadline is as far away as the first
 // job's was.
 func (a *API) resubmit(c *gin.Context) error {
-	if err := emptyBody(c); err != nil {
+	if err := nothingAsked(c); err != nil {
 		return err
 	}
 	j, err := a.lookup(c)
@@ -47,8 +47,11 @@ func afresh(r *job.Request, k *kind, j *job.Job) *job.Request {
 	return fresh
 }
 
-// emptyBody fails on a body: options of a retry would be ignored.
-func emptyBody(c *gin.Context) error {
+// nothingAsked fails on options, wherever they stand: they would be ignored.
+func nothingAsked(c *gin.Context) error {
+	if err := optionsElsewhere(c.Request); err != nil {
+		return job.Problemf("invalid-request", "A retry takes no options: the new job has those of the first.")
+	}
 	doc, err := body(c, maxCancelBody)
 	if err != nil || len(doc) == 0 {
 		return err

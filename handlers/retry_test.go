@@ -72,6 +72,8 @@ func TestRetryRefused(t *testing.T) {
 		s.begin(id)
 		s.succeed(id, "1")
 		s.problem(s.post(pathOf(id, "/retry"), `{"tags":["a"]}`), 400, "invalid-request")
+		s.problem(s.post(pathOf(id, "/retry?tag=a"), ""), 400, "invalid-request")
+		s.problem(s.post(pathOf(id, "/retry"), "", "Millstream-Priority", "high"), 400, "invalid-request")
 		s.problem(s.post(pathOf(job.NewID(), "/retry"), ""), 404, "not-found")
 		s.problem(s.post("/v1/jobs/x/retry", ""), 404, "not-found")
 		s.fail("Request", job.ErrDamaged)

@@ -37,6 +37,23 @@ func TestCancelOnDisconnect(t *testing.T) {
 	}
 }
 
+// One that goes before its job is stored leaves none behind either.
+func TestSenderLeavesBeforeTheJobIsStored(t *testing.T) {
+	for name, header := range map[string][]string{"stream": {"Accept", sseType}, "wait": {"Prefer", "wait=30"}, "key": {"Accept", sseType, "Idempotency-Key", "k"}} {
+		t.Run(name, func(t *testing.T) {
+			serve(t, func(t *testing.T, s *service) {
+				s.stores = time.Second
+				id := job.NewID()
+				s.sends(id, `{"kind":"report","input":1,"cancel_on_disconnect":true}`, header...)()
+				time.Sleep(s.stores + senderGrace)
+				synctest.Wait()
+				require.Equal(t, job.StatusCanceled, s.now(id).Status)
+				require.Empty(t, s.api.senders.jobs)
+			})
+		})
+	}
+}
+
 // Who comes back with the same key in time is there again; who got its answer may go.
 func TestSenderComesBack(t *testing.T) {
 	const body = `{"kind":"report","input":1,"cancel_on_disconnect":true}`

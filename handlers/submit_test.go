@@ -231,6 +231,8 @@ func TestSubmitRefused(t *testing.T) {
 		"deadline before it":   {body: ok + `,"deadline":"1h","delay":"1h"}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "later"},
 		"delay and run_at":     {body: ok + `,"delay":"1h","run_at":"2000-01-01T01:00:00Z"}`, status: 400, problem: "invalid-request", pointer: "/delay", detail: "run_at"},
 		"delay of 31 days":     {body: ok + `,"delay":"744h"}`, status: 400, problem: "invalid-request", pointer: "/delay", detail: "at most"},
+		"run_at empty":         {body: ok + `,"run_at":""}`, status: 400, problem: "invalid-request", pointer: "/run_at", detail: "empty"},
+		"deadline empty":       {body: ok + `,"deadline":""}`, status: 400, problem: "invalid-request", pointer: "/deadline", detail: "empty"},
 		"delay of nothing":     {body: ok + `,"delay":"0s"}`, status: 400, problem: "invalid-request", pointer: "/delay"},
 		"delay backwards":      {body: ok + `,"delay":"-1s"}`, status: 400, problem: "invalid-request", pointer: "/delay"},
 		"run_at in 31 days":    {body: ok + `,"run_at":"2000-02-01T00:00:00Z"}`, status: 400, problem: "invalid-request", pointer: "/run_at", detail: "at most"},

@@ -309,7 +309,7 @@ func (q *Queue) Admit(kind string) error {
 	defer q.mu.Unlock()
 	l := q.line(kind)
 	if l.queued()+l.admitted >= l.cap {
-		p := job.Problemf("queue-full", "%d jobs of kind %s wait already", l.queued(), kind)
+		p := job.Problemf("queue-full", "%d jobs of kind %s wait already", l.queued()+l.admitted, kind)
 		p.RetryAfter = l.retryAfter(time.Now())
 		return p
 	}
