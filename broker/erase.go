@@ -91,7 +91,14 @@ func (b *Broker) eraseOver(ctx context.Context, id job.ID) error {
 		return err
 	}
 	j := nothingOf(&a.Job)
-	place, err := b.store.place(ctx, string(id), (&archive{Job: j}).encode(), time.Until(j.ExpiresAt))
+	left := time.Until(j.ExpiresAt)
+	if left <= 0 { // which would be for ever
+		return job.ErrNotFound
+	}
+	place, err := b.store.place(ctx, string(id), (&archive{Job: j}).encode(), left)
+	if err == nil {
+		err = b.store.sync(ctx) // else a loss of power might bring it back
+	}
 	if err != nil {
 		return err
 	}

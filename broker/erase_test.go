@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,4 +98,42 @@ func TestEraseIsNoLoss(t *testing.T) {
 		_, found := verified(t, dir)
 		require.Empty(t, found)
 	}
+}
+
+// One that expires at the moment it is erased leaves nothing that stays for ever.
+func TestEraseOfWhatExpires(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	b := node(t, shared{m})
+	id := job.NewID()
+	a := archive{Job: job.Job{ID: id, Kind: testKind, Status: job.StatusSucceeded, ExpiresAt: time.Now().Add(-time.Millisecond)}, pack: pack(nil)}
+	require.NoError(t, m.put(t.Context(), string(id), a.encode(), time.Hour))
+	require.ErrorIs(t, b.Erase(t.Context(), id, "me"), job.ErrNotFound)
+	require.False(t, m.archive[string(id)].end.IsZero())
+}
+
+// The end of a job is synced before anybody is told of it.
+func TestEraseIsSynced(t *testing.T) {
+	s := &syncing{store: newShared(t)}
+	b := node(t, s)
+	task := claimFrom(t, b, submitTo(t, b))
+	require.NoError(t, task.succeed(t.Context()))
+	task.end()
+	require.Eventually(t, func() bool { return b.Archived(task.Job.ID) }, timeToWait, tick)
+	s.fail.Store(true)
+	require.ErrorIs(t, b.Erase(t.Context(), task.Job.ID, "me"), errSilent)
+	s.fail.Store(false)
+}
+
+// syncing is a store whose sync fails when it is to.
+type syncing struct {
+	store
+	fail atomic.Bool
+}
+
+func (s *syncing) sync(ctx context.Context) error {
+	if s.fail.Load() {
+		return errSilent
+	}
+	return s.store.sync(ctx)
 }

@@ -87,8 +87,10 @@ func (s *senders) forget(id job.ID, who *sender, timer **time.Timer) bool {
 // known to the next process that there was one.
 func (a *API) untilSenderLeaves(c *gin.Context, id job.ID, answer func() error) error {
 	leave := a.senders.stay(id, func() { a.cancelFor(id) })
+	gone := true // also if it panics
+	defer func() { leave(gone) }()
 	err := answer()
-	leave(errors.Is(err, errReaderGone) || c.Request.Context().Err() != nil)
+	gone = errors.Is(err, errReaderGone) || c.Request.Context().Err() != nil
 	return err
 }
 
