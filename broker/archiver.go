@@ -58,6 +58,7 @@ func (b *Broker) archiveAll() {
 		case <-b.sound.Done():
 			return
 		case <-t.C:
+			b.removeUploads()
 			b.moveOld()
 			b.purgeBelow(marks[0])
 			marks = [2]uint64{marks[1], b.mark()}
@@ -156,9 +157,11 @@ func (b *Broker) archive(e *entry) error {
 	var err error
 	switch {
 	case e.job.Erased:
-		err = b.store.remove(b.ctx, string(e.job.ID)) // what of it lies beside the log
+		err = b.removeBeside(b.ctx, &e.job)
 	case left > 0:
 		err = b.putAway(e, left)
+	default:
+		b.Discard(e.job.Upload)
 	}
 	if err != nil {
 		return err

@@ -110,6 +110,7 @@ type Broker struct {
 	cut       bool                     // of that: the beginning of the log
 	fresh     bool                     // no process has had the store before
 	closing   bool
+	uploads   uploads       // to be removed
 	over      []*entry      // to be archived
 	overCh    chan struct{} // says that there are some; one slot
 }
@@ -158,11 +159,6 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	}
 	for _, k := range opt.Kinds {
 		k = k.WithDefaults()
-		if most := int64(s.maxMessage()); k.MaxInput > most {
-			b.log.Warn("the store takes smaller messages than the kind takes inputs",
-				zap.String("kind", k.Name), zap.Int64("max_input", k.MaxInput), zap.Int64("now", most))
-			k.MaxInput = most
-		}
 		b.kinds[k.Name] = k
 		if k.Lease > 0 {
 			b.asks[k.Name] = make(chan ask)

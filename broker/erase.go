@@ -106,10 +106,19 @@ func (b *Broker) eraseOver(ctx context.Context, id job.ID) error {
 	b.ended = max(b.ended, place)
 	b.loaded(&j) // from here on it is gone, whatever becomes of the rest
 	b.mu.Unlock()
-	if err := b.store.remove(ctx, string(id)); err != nil {
+	if err := b.removeBeside(ctx, &a.Job); err != nil {
 		b.log.Warn("parts of an erased job left to expire", zap.String("job", string(id)), zap.Error(err))
 	}
 	return nil
+}
+
+// removeBeside removes what of a job lies beside the log, and is not its head.
+func (b *Broker) removeBeside(ctx context.Context, j *job.Job) error {
+	err := b.store.remove(ctx, string(j.ID))
+	if j.Upload != nil && err == nil {
+		err = b.removeUpload(ctx, j.Upload.ID)
+	}
+	return err
 }
 
 // nothingOf is all that is kept of an erased job: nothing that anybody had asked for, or

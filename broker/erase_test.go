@@ -43,7 +43,7 @@ func crashInErase(t *testing.T, n int, after bool) (finished bool) {
 		next := node(t, s)
 		if _, found := next.Job(t.Context(), id); err == nil {
 			require.ErrorIs(t, found, job.ErrNotFound, "who was told that it is gone finds it gone")
-			names, err := next.store.parts(t.Context())
+			names, err := next.store.names(t.Context(), "*.*")
 			require.NoError(t, err)
 			for _, name := range names {
 				body, err := next.store.archived(t.Context(), name)

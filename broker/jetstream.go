@@ -202,8 +202,8 @@ func (s *jetStream) remove(ctx context.Context, prefix string) error {
 	return unavailable(s.done.Purge(ctx, jetstream.WithPurgeSubject(donePrefix+prefix+".>")))
 }
 
-func (s *jetStream) parts(ctx context.Context) (names []string, err error) {
-	info, err := s.done.Info(ctx, jetstream.WithSubjectFilter(donePrefix+"*.*"))
+func (s *jetStream) names(ctx context.Context, pattern string) (names []string, err error) {
+	info, err := s.done.Info(ctx, jetstream.WithSubjectFilter(donePrefix+pattern))
 	if err != nil {
 		return nil, unavailable(err)
 	}

@@ -75,7 +75,10 @@ func (b *Broker) load(ctx context.Context) error {
 	if err := b.restoreKeys(ctx, keyed); err != nil {
 		return err
 	}
-	return b.sweepParts(ctx, finished)
+	if err := b.sweepParts(ctx, finished); err != nil {
+		return err
+	}
+	return b.sweepUploads(ctx)
 }
 
 // replay folds one message of the log, at start. A job of which one message is

@@ -60,6 +60,9 @@ func (k keeping) missing(noted keeping) (n int) {
 func (b *Broker) archived(j *job.Job, place uint64) {
 	b.ended = max(b.ended, place)
 	b.kept.add(j)
+	if j.Upload != nil {
+		b.discard(j.Upload.ID, j.ExpiresAt)
+	}
 }
 
 // marksSetting is where they are kept.

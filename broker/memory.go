@@ -224,15 +224,21 @@ func (m *memory) remove(_ context.Context, prefix string) error {
 	return nil
 }
 
-func (m *memory) parts(context.Context) (names []string, err error) {
+func (m *memory) names(_ context.Context, pattern string) (names []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for name, e := range m.archive {
-		if strings.Count(name, ".") == 1 && !e.over() {
+		if matches(pattern, name) && !e.over() {
 			names = append(names, name)
 		}
 	}
 	return names, nil
+}
+
+// matches reports whether the tokens of name are those of the pattern, where * is any.
+func matches(pattern, name string) bool {
+	want, have := strings.Split(pattern, "."), strings.Split(name, ".")
+	return slices.EqualFunc(want, have, func(w, h string) bool { return w == "*" || w == h })
 }
 
 func (m *memory) key(_ context.Context, name string) ([]byte, error) {

@@ -259,7 +259,7 @@ func (b *Broker) sweepParts(ctx context.Context, finished map[job.ID]int) error 
 	if b.damage > 0 {
 		return nil
 	}
-	names, err := b.store.parts(ctx)
+	names, err := b.store.names(ctx, "*.*")
 	if err != nil {
 		return err
 	}

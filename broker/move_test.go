@@ -321,7 +321,7 @@ func requireNoOrphans(t *testing.T, b *Broker, id job.ID) {
 	t.Helper()
 	a, err := b.fetch(t.Context(), id)
 	require.NoError(t, err)
-	names, err := b.store.parts(context.Background())
+	names, err := b.store.names(context.Background(), "*.*")
 	require.NoError(t, err)
 	for _, name := range names {
 		_, n, _ := parsePart(name)

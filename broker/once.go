@@ -69,6 +69,7 @@ func (b *Broker) SubmitOnce(ctx context.Context, key, fingerprint string, r *job
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	o := once{b: b, name: keyName(r.Owner, key), request: *r}
+	defer o.leave()
 	o.request.Once = &job.Once{Record: o.name, Fingerprint: fingerprint}
 	unlock, err := b.lockKey(ctx, o.name)
 	if err != nil {
@@ -93,6 +94,20 @@ type once struct {
 	b       *Broker
 	name    string // of the key's record
 	request job.Request
+	entered bool // the request is on its way into the log
+}
+
+// enter stores what was admitted.
+func (o *once) enter(ctx context.Context, id job.ID) (job.Job, bool, error) {
+	o.entered = true
+	return o.b.enter(ctx, id, &o.request)
+}
+
+// leave gives back what came with a request that was not needed.
+func (o *once) leave() {
+	if !o.entered {
+		o.b.Discard(o.request.Upload)
+	}
 }
 
 // first stores the key and the job.
@@ -104,7 +119,7 @@ func (o *once) first(ctx context.Context, rec keyRecord) (job.Job, bool, error) 
 		o.b.queue.Dismiss(o.request.Kind)
 		return job.Job{}, false, unavailable(err)
 	}
-	j, existed, err := o.b.enter(ctx, rec.Job, &o.request)
+	j, existed, err := o.enter(ctx, rec.Job)
 	if refusedForGood(err) {
 		o.b.dropKey(ctx, o.name, rec)
 	}
@@ -125,7 +140,7 @@ func (o *once) again(ctx context.Context, rec keyRecord) (job.Job, bool, error) 
 	if err := o.b.admit(&o.request, 0); err != nil {
 		return job.Job{}, false, err
 	}
-	return o.b.enter(ctx, rec.Job, &o.request)
+	return o.enter(ctx, rec.Job)
 }
 
 // lockKey waits until nobody else uses the key.

@@ -215,7 +215,13 @@ func (s *pieces) piece(ctx context.Context, n int64) ([]byte, error) {
 		return nil, unavailable(errMissing)
 	case err != nil:
 		return nil, err
-	case len(body) < 4 || string(body[:4]) != string(pieceSum(name, body[4:])):
+	}
+	return pieceIn(name, body)
+}
+
+// pieceIn returns the piece that was stored as body under name.
+func pieceIn(name string, body []byte) ([]byte, error) {
+	if len(body) < 4 || string(body[:4]) != string(pieceSum(name, body[4:])) {
 		return nil, unavailable(errDamaged)
 	}
 	return body[4:], nil

@@ -53,8 +53,9 @@ type store interface {
 	// scanArchive calls each with all entries whose name has no dot, and returns the place
 	// of the last entry ever put; 0: places are not counted.
 	scanArchive(ctx context.Context, each func(stored)) (last uint64, err error)
-	// parts returns the names that have one dot.
-	parts(ctx context.Context) (names []string, err error)
+	// names returns the names that have as many tokens as the pattern, and the same; a
+	// token * is any.
+	names(ctx context.Context, pattern string) ([]string, error)
 
 	// key returns what setKey keeps of an idempotency key; errNone.
 	key(ctx context.Context, name string) ([]byte, error)

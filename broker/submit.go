@@ -23,6 +23,7 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 // same id is never two jobs there. Of one that is in the archive the log knows nothing.
 func (b *Broker) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
 	if err := b.admit(r, 0); err != nil {
+		b.Discard(r.Upload)
 		return job.Job{}, err
 	}
 	j, _, err := b.enter(ctx, id, r)
@@ -47,10 +48,24 @@ func (b *Broker) admit(r *job.Request, promised int64) error {
 	if b.behind() {
 		return unavailable(errors.New("too many jobs that are over wait for the archive"))
 	}
-	if k := b.kind(r.Kind); int64(len(r.Input)) > k.MaxInput {
-		return job.Problemf("too-large", "the input of kind %s is at most %d bytes", k.Name, k.MaxInput)
+	if err := b.fits(r); err != nil {
+		return err
 	}
 	return b.queue.Admit(r.Kind)
+}
+
+// fits fails on an input that is larger than its kind takes, or than a message may be.
+func (b *Broker) fits(r *job.Request) error {
+	most, size := b.kind(r.Kind).MaxInput, int64(len(r.Input))
+	if r.Upload != nil {
+		size = r.Upload.Size
+	} else {
+		most = min(most, int64(b.store.maxMessage()))
+	}
+	if size > most {
+		return job.Problemf("too-large", "the input of kind %s is at most %d bytes", r.Kind, most)
+	}
+	return nil
 }
 
 // enter stores what was admitted; existed says that there was a job of this id.
@@ -70,7 +85,7 @@ type entering struct {
 // begin puts on its way what was admitted.
 func (b *Broker) begin(id job.ID, r *job.Request) *entering {
 	q := complete(r, b.kind(r.Kind))
-	w := &write{attachment: r.Input, dropped: func() { b.queue.Dismiss(r.Kind) }, propose: func(j *job.Job) ([]job.Record, bool) {
+	w := &write{attachment: r.Input, dropped: func() { b.dropped(r) }, propose: func(j *job.Job) ([]job.Record, bool) {
 		return []job.Record{submitted(q)}, !j.Exists()
 	}}
 	b.mu.Lock()
@@ -78,6 +93,14 @@ func (b *Broker) begin(id job.ID, r *job.Request) *entering {
 	e := b.entry(r.Kind, id, r.Owner)
 	b.enqueue(e, w)
 	return &entering{id, e, w}
+}
+
+// dropped gives back what was taken for a request that came not to be stored. b.mu is held.
+func (b *Broker) dropped(r *job.Request) {
+	b.queue.Dismiss(r.Kind)
+	if r.Upload != nil {
+		b.discard(r.Upload.ID, time.Time{})
+	}
 }
 
 // entered waits until it is stored, ctx ends, or late comes.

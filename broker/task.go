@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Task struct {
 
 	Job       job.Job // as it stood at the claim
 	Input     []byte
+	Upload    *job.Upload // in place of Input; see OpenUpload
 	InputType string
 
 	success *Success      // what the handler leaves for the terminal record
@@ -119,10 +121,15 @@ func (t *Task) begin() {
 	t.Job = t.e.job
 	t.Job.Lease = t.shown()
 	if t.Job.Request != nil {
-		t.InputType = t.Job.Request.InputType
+		t.InputType, t.Upload = t.Job.Request.InputType, t.Job.Request.Upload
 	}
 	t.e.task = t
 	t.follow(&t.e.job) // somebody may have come between
+}
+
+// OpenUpload opens an input that is an Upload, to be read from its beginning.
+func (t *Task) OpenUpload(ctx context.Context) (io.ReadCloser, error) {
+	return t.b.OpenUpload(ctx, t.Upload), nil
 }
 
 // shown returns the lease as others see it, who ask for the attempt by it.

@@ -47,6 +47,7 @@ func TestTokens(t *testing.T) {
 		"GET /v1/kinds/:kind":       {own: 403, foreign: 403},
 
 		"POST /v1/leases/:lease/events": {own: 403, foreign: 403},
+		"GET /v1/leases/:lease/input":   {own: 403, foreign: 403},
 	}
 	serve(t, func(t *testing.T, s *service) {
 		id, other := s.submit(), s.submit()

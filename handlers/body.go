@@ -54,25 +54,39 @@ func (b *pacedBody) arm(now time.Time) {
 // stored. guarded has made it a pacedBody; net/http takes the deadline back at the
 // body's end, as it does its own.
 func body(c *gin.Context, limit int64) ([]byte, error) {
-	if e := c.GetHeader("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		c.Header("Accept-Encoding", "identity")
-		return nil, job.Problemf("unsupported-type", "A body with Content-Encoding is not accepted.")
-	}
-	if c.Request.ContentLength > limit {
-		return nil, tooLarge(limit)
+	if err := expected(c, limit); err != nil {
+		return nil, err
 	}
 	b, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	if err != nil {
+		return nil, unreadable(c, limit, err)
+	}
+	return b, nil
+}
+
+// expected fails on a body that its headers speak against.
+func expected(c *gin.Context, limit int64) error {
+	if e := c.GetHeader("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		c.Header("Accept-Encoding", "identity")
+		return job.Problemf("unsupported-type", "A body with Content-Encoding is not accepted.")
+	}
+	if c.Request.ContentLength > limit {
+		return tooLarge(limit)
+	}
+	return nil
+}
+
+// unreadable is the error of a body that could not be read to its end, within limit.
+func unreadable(c *gin.Context, limit int64, err error) error {
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
-		return nil, tooLarge(limit)
+		return tooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.Header("Connection", "close")
-		return nil, job.Problemf("invalid-request", "The body came too slowly: it may pause for less than %s, and needs %d bytes a second.", bodyIdle, bodyRate)
-	case err != nil:
-		return nil, job.Problemf("invalid-request", "The body could not be read.")
+		return job.Problemf("invalid-request", "The body came too slowly: it may pause for less than %s, and needs %d bytes a second.", bodyIdle, bodyRate)
 	}
-	return b, nil
+	return job.Problemf("invalid-request", "The body could not be read.")
 }
 
 // maxRefused is how much of a body that was refused is read, so that a client that

@@ -29,21 +29,22 @@ type world struct {
 	stores time.Duration // what it takes to store a job
 	slow   time.Duration // what it takes to read a block
 
-	mu    sync.Mutex // protects the fields below
-	jobs  map[job.ID]*stored
-	fails map[string]error // by the name of the call
-	sound int              // bytes of a result that can be read before Read fails
-	calls []string
-	keys  map[string]keyUse
-	many  map[string]job.Batch // by key
-	open  int                  // readers
-	id    job.ID               // of the next submit; "": the one it brings
-	batch string               // of the next batch; "": a new one
-	room  int                  // jobs of a batch that are stored, from its first; 0: all
-	last  *job.Request         // of the last submit
-	by    string               // of the last cancel
-	why   string               // of the last cancel
-	query job.Query            // of the last list
+	mu      sync.Mutex // protects the fields below
+	jobs    map[job.ID]*stored
+	fails   map[string]error // by the name of the call
+	sound   int              // bytes of a result that can be read before Read fails
+	calls   []string
+	keys    map[string]keyUse
+	many    map[string]job.Batch // by key
+	open    int                  // readers
+	uploads map[string][]byte    // by their checksums
+	id      job.ID               // of the next submit; "": the one it brings
+	batch   string               // of the next batch; "": a new one
+	room    int                  // jobs of a batch that are stored, from its first; 0: all
+	last    *job.Request         // of the last submit
+	by      string               // of the last cancel
+	why     string               // of the last cancel
+	query   job.Query            // of the last list
 }
 
 // stored is one job.
@@ -55,7 +56,7 @@ type stored struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}, keys: map[string]keyUse{}, many: map[string]job.Batch{}}
+	return &world{t: t, budget: 1 << 20, quit: make(chan struct{}), jobs: map[job.ID]*stored{}, fails: map[string]error{}, keys: map[string]keyUse{}, many: map[string]job.Batch{}, uploads: map[string][]byte{}}
 }
 
 func (w *world) call(name string) error {

@@ -38,6 +38,11 @@ type Log interface {
 	// of each; requests that are nil are passed over. With a key it finds what was stored for
 	// it, as SubmitOnce, and stores what is missing.
 	SubmitAll(ctx context.Context, key, fingerprint string, requests []*job.Request) (job.Batch, error)
+	// Upload stores a large input for the next Submit, which keeps it or removes it. Errors of
+	// r come back as they are.
+	Upload(ctx context.Context, kind string, r io.Reader) (*job.Upload, error)
+	// OpenUpload opens an input that was stored so.
+	OpenUpload(ctx context.Context, u *job.Upload) io.ReadSeekCloser
 	// Request returns what a job was asked for, with its input.
 	Request(ctx context.Context, id job.ID) (*job.Request, error)
 	// Cancel asks for the job's end and returns it as it stands afterwards. A job
@@ -75,6 +80,8 @@ type Desk interface {
 	// Lease waits for work of the kinds, and returns as much as there is then, but no
 	// more than most attempts.
 	Lease(ctx context.Context, wait time.Duration, worker string, most int, kinds ...string) ([]job.Lease, error)
+	// Leased returns an attempt as its worker has it; job.ErrLeaseLost: it does not.
+	Leased(ctx context.Context, id job.ID, lease uint64) (job.Lease, error)
 	// Report stores what the worker of an attempt says: nothing of what is invalid-input,
 	// or comes behind the end of the lease, job.ErrLeaseLost.
 	Report(ctx context.Context, id job.ID, lease uint64, said []job.Said) (job.Standing, error)
@@ -115,6 +122,7 @@ type API struct {
 	schemas *semaphore.Weighted // bytes of inputs that are checked
 	open    atomic.Int64        // streams and waits
 	senders senders             // of jobs that end with them
+	uploads atomic.Int64        // large inputs that come in
 }
 
 // Handler returns the API as one handler. It fails on a kind whose schema does
@@ -158,6 +166,7 @@ func (a *API) Routes(r gin.IRouter) {
 	v1.POST("/jobs/:id/retry", a.handle(a.resubmit))                      // retry.go
 	v1.POST("/leases", a.handle(a.lease))                                 // lease.go
 	v1.POST("/leases/:lease/events", a.handle(a.report))                  // report.go
+	get(v1, "/leases/:lease/input", a.handle(a.leasedInput))              // lease_input.go
 	get(v1, "/kinds", a.handle(a.listKinds))                              // kinds.go
 	get(v1, "/kinds/:kind", a.handle(a.describeKind))                     // kinds.go
 }

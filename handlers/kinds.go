@@ -41,12 +41,20 @@ type kindLinks struct {
 	Jobs string `json:"jobs"`
 }
 
+// maxInput is the size of the largest input that the kind takes of any type.
+func (a *API) maxInput(k *kind) int64 {
+	if k.input != nil {
+		return min(k.MaxInput, a.Body)
+	}
+	return k.MaxInput
+}
+
 func (a *API) viewKind(k *kind) kindView {
 	v := kindView{
 		Name: k.Name, Worker: k.Worker, Description: k.Description, Input: k.Input, Result: k.Result,
 		Limits: kindLimits{
 			Timeout: k.Timeout.String(), MaxAttempts: k.MaxAttempts, Retention: k.Retention.String(),
-			Concurrency: k.Concurrency, Queue: k.QueueLimit, Input: min(k.MaxInput, a.Body),
+			Concurrency: k.Concurrency, Queue: k.QueueLimit, Input: a.maxInput(k),
 		},
 		Links: kindLinks{Self: "/v1/kinds/" + k.Name, Jobs: "/v1/kinds/" + k.Name + "/jobs"},
 	}

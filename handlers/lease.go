@@ -147,11 +147,12 @@ func (a *API) leaseViews(leases []job.Lease, worker string) []leaseView {
 	for i := range leases {
 		l := &leases[i]
 		life := time.Until(l.Expires)
+		token := a.Tokens.MintLease(access.Lease{
+			Job: l.Job.ID, Seq: l.Job.Lease, Kind: l.Job.Kind, Worker: worker, Expires: l.Until.Add(life),
+		})
 		views[i] = leaseView{
-			Lease: a.Tokens.MintLease(access.Lease{
-				Job: l.Job.ID, Seq: l.Job.Lease, Kind: l.Job.Kind, Worker: worker, Expires: l.Until.Add(life),
-			}),
-			ExpiresAt: job.Time(l.Expires), TimeoutAt: job.Time(l.Until), Job: leasedJob{a.represent(&l.Job), inputOf(l), l.InputType}, Checkpoint: l.Job.Checkpoint,
+			Lease: token, ExpiresAt: job.Time(l.Expires), TimeoutAt: job.Time(l.Until),
+			Job: leasedJob{a.represent(&l.Job), inputOf(l, token), l.InputType}, Checkpoint: l.Job.Checkpoint,
 		}
 	}
 	return views
@@ -163,10 +164,21 @@ type inputBytes struct {
 	Type   string `json:"type"`
 }
 
-// inputOf returns the input as JSON can tell it: JSON as it is, text as a string.
-func inputOf(l *job.Lease) any {
+// inputElsewhere is an input that is too large to be told here.
+type inputElsewhere struct {
+	Href   string `json:"href"`
+	Size   int64  `json:"size"`
+	Type   string `json:"type"`
+	SHA256 string `json:"sha256"`
+}
+
+// inputOf returns the input as JSON can tell it: JSON as it is, text as a string, and of a
+// large one where it is.
+func inputOf(l *job.Lease, token string) any {
 	t, _, _ := mime.ParseMediaType(l.InputType)
-	switch {
+	switch u := l.Upload; {
+	case u != nil:
+		return inputElsewhere{"/v1/leases/" + token + "/input", u.Size, l.InputType, u.SHA256}
 	case job.IsJSON(l.InputType) && json.Valid(l.Input):
 		return json.RawMessage(l.Input)
 	case strings.HasPrefix(t, "text/") && utf8.Valid(l.Input):

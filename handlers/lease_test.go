@@ -35,6 +35,14 @@ func (d *desk) Lease(_ context.Context, wait time.Duration, worker string, most 
 	return d.leases, d.err
 }
 
+func (d *desk) Leased(_ context.Context, id job.ID, lease uint64) (job.Lease, error) {
+	d.id, d.lease = id, lease
+	if d.err != nil {
+		return job.Lease{}, d.err
+	}
+	return d.leases[0], nil
+}
+
 func (d *desk) Report(_ context.Context, id job.ID, lease uint64, said []job.Said) (job.Standing, error) {
 	d.id, d.lease, d.said = id, lease, said
 	d.calls++

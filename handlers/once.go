@@ -63,6 +63,11 @@ func (a *API) storeOnce(c *gin.Context, key string, o *options, r *job.Request) 
 	if r.CancelOnDisconnect { // a sender that goes meanwhile must not leave a job that nobody knows of
 		ctx = context.WithoutCancel(ctx)
 	}
+	if o.large != nil {
+		if err := a.upload(ctx, o.large, r); err != nil {
+			return job.Job{}, err
+		}
+	}
 	if key == "" {
 		return a.Store.Submit(ctx, job.NewID(), r)
 	}
@@ -77,13 +82,17 @@ func (a *API) storeOnce(c *gin.Context, key string, o *options, r *job.Request) 
 // way they came, and whatever the kind's rules have become between them. White space
 // in a JSON input makes no difference.
 func fingerprint(o *options, r *job.Request) string {
-	input := r.Input
-	if job.IsJSON(r.InputType) {
+	input, size := r.Input, int64(len(r.Input))
+	switch {
+	case r.Upload != nil:
+		input, size = []byte(r.Upload.SHA256), r.Upload.Size
+	case job.IsJSON(r.InputType):
 		input = compact(input)
+		size = int64(len(input))
 	}
 	sum := sha256.New()
 	_, _ = fmt.Fprintf(sum, "%s %q %q %s %d %d %d %d %q %q %d %t %q %d ", r.Kind, r.InputType, o.tags, o.level(), o.attempts,
-		o.timeout, o.retention, o.start, o.deadline, o.runAt, o.delay, o.leaves, o.retryOf, len(input))
+		o.timeout, o.retention, o.start, o.deadline, o.runAt, o.delay, o.leaves, o.retryOf, size)
 	_, _ = sum.Write(input)
 	return hex.EncodeToString(sum.Sum(nil))
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -43,8 +44,9 @@ type options struct {
 	deadline  string // as it was asked for
 	runAt     string // as it was asked for
 	delay     time.Duration
-	leaves    bool   // the job ends with its sender
-	retryOf   job.ID // the job that all the others are of; "": none
+	leaves    bool      // the job ends with its sender
+	retryOf   job.ID    // the job that all the others are of; "": none
+	large     io.Reader // the input, if it is too large to be held; nil: it is not
 }
 
 // setJSON sets an option from a member of a body.

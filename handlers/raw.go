@@ -25,16 +25,15 @@ func (a *API) raw(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	input, err := body(c, min(a.Body, k.MaxInput))
-	if err != nil {
+	r.InputType = inputType
+	if o.large, err = a.input(c, k, r); err != nil {
 		return err
 	}
 	if job.IsJSON(inputType) {
-		if err := checkJSON(input); err != nil {
+		if err := checkJSON(r.Input); err != nil {
 			return err
 		}
 	}
-	r.Input, r.InputType = input, inputType
 	return a.store(c, k, o, r, "")
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/millstream/millstream/pkg/access"
 	"github.com/millstream/millstream/pkg/job"
 )
 
@@ -19,19 +20,13 @@ const maxSaid = 1000
 // says none of it is stored, and with 200 all of it is. It need not say anything to be heard
 // of.
 func (a *API) report(c *gin.Context) error {
-	l, err := a.Tokens.VerifyLease(c.Param("lease"))
-	switch {
-	case errors.Is(err, job.ErrLeaseLost):
-		return leaseLost()
-	case err != nil:
-		return job.Problemf("not-found", "There is no such lease.")
+	l, err := a.leaseNamed(c)
+	if err != nil {
+		return err
 	}
 	said, err := a.said(c)
 	if err != nil {
 		return err
-	}
-	if a.kinds[l.Kind] == nil || a.kinds[l.Kind].Lease <= 0 {
-		return leaseLost() // it was one of another configuration
 	}
 	s, err := a.Desk.Report(c.Request.Context(), l.Job, l.Seq, said)
 	switch {
@@ -49,6 +44,20 @@ func (a *API) report(c *gin.Context) error {
 	}
 	c.Header("Cache-Control", "no-store")
 	return send(c, http.StatusOK, jsonType, b)
+}
+
+// leaseNamed returns the lease that the path names.
+func (a *API) leaseNamed(c *gin.Context) (access.Lease, error) {
+	l, err := a.Tokens.VerifyLease(c.Param("lease"))
+	switch {
+	case errors.Is(err, job.ErrLeaseLost):
+		return l, leaseLost()
+	case err != nil:
+		return l, job.Problemf("not-found", "There is no such lease.")
+	case a.kinds[l.Kind] == nil || a.kinds[l.Kind].Lease <= 0:
+		return l, leaseLost() // it was one of another configuration
+	}
+	return l, nil
 }
 
 // leaseLost says all that may have become of the lease: which it was does not matter to

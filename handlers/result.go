@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -41,23 +42,40 @@ func (a *API) sendResult(c *gin.Context, j job.Job) error {
 		return a.unlessLost(c.Request.Context(), j.ID, err)
 	}
 	defer bytes.Close()
-	private(c)
-	c.Header("Content-Type", unknownType)
-	if j.Result != nil {
-		c.Header("Content-Type", j.Result.Type)
-		c.Header("ETag", `"`+j.Result.SHA256+`"`)
+	what := content{job: j.ID, changed: j.FinishedAt, mediaType: unknownType}
+	if r := j.Result; r != nil {
+		what.mediaType, what.sha256, what.size = r.Type, r.SHA256, r.Size
 	}
-	c.Header("Content-Security-Policy", "sandbox") // a page that a worker wrote is not a page of ours
+	return a.sendContent(c, what, bytes)
+}
+
+// content is what there is to know of bytes that a job has.
+type content struct {
+	job       job.ID
+	mediaType string
+	sha256    string // "": not known
+	size      int64
+	changed   time.Time
+}
+
+// sendContent answers with the bytes, or the part of them that the request asks for.
+func (a *API) sendContent(c *gin.Context, what content, bytes io.ReadSeekCloser) error {
+	private(c)
+	c.Header("Content-Type", what.mediaType)
+	if what.sha256 != "" {
+		c.Header("ETag", `"`+what.sha256+`"`)
+	}
+	c.Header("Content-Security-Policy", "sandbox") // a page that somebody else wrote is not a page of ours
 	w := &partial{writer: newWriter(c)}
 	r := &watched{ReadSeekCloser: bytes, failed: make(chan error, 1)}
-	http.ServeContent(w, forServeContent(c.Request), "", j.FinishedAt, r)
+	http.ServeContent(w, forServeContent(c.Request), "", what.changed, r)
 	if w.refusal != nil {
-		if j.Result != nil && errors.Is(w.refusal, errRange) {
-			c.Header("Content-Range", fmt.Sprintf("bytes */%d", j.Result.Size)) // also where http.ServeContent could not read the range
+		if what.sha256 != "" && errors.Is(w.refusal, errRange) {
+			c.Header("Content-Range", fmt.Sprintf("bytes */%d", what.size)) // also where http.ServeContent could not read the range
 		}
 		return w.refusal
 	}
-	return a.unread(c, j.ID, r)
+	return a.unread(c, what.job, r)
 }
 
 // unread is the end of an answer whose bytes could not all be read: a problem if
@@ -79,7 +97,7 @@ func (a *API) unread(c *gin.Context, id job.ID, r *watched) error {
 	case c.Request.Context().Err() != nil:
 		return errReaderGone
 	}
-	a.Log.Error("result cut short", zap.String("job", string(id)), zap.Error(err))
+	a.Log.Error("answer cut short", zap.String("job", string(id)), zap.Error(err))
 	panic(http.ErrAbortHandler)
 }
 

@@ -171,7 +171,7 @@ func TestResultCutShort(t *testing.T) {
 				require.NotContains(t, string(got), "problem")
 				require.NoError(t, resp.Body.Close())
 				synctest.Wait()
-				cut := s.logs.FilterMessage("result cut short").All()
+				cut := s.logs.FilterMessage("answer cut short").All()
 				require.Len(t, cut, 1)
 				require.Equal(t, string(id), cut[0].ContextMap()["job"])
 				require.Equal(t, "message 7 is gone", cut[0].ContextMap()["error"])

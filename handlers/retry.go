@@ -30,7 +30,14 @@ func (a *API) resubmit(c *gin.Context) error {
 	if err != nil {
 		return a.unlessLost(c.Request.Context(), j.ID, err)
 	}
-	return a.store(c, k, &options{retryOf: j.ID}, afresh(r, k, &j), "/input")
+	o := &options{retryOf: j.ID}
+	if r.Upload != nil { // which goes with its job: the new one gets one of its own
+		ctx := c.Request.Context()
+		old := a.Store.OpenUpload(ctx, r.Upload)
+		defer old.Close()
+		o.large = told{old, func(err error) error { return a.unlessLost(ctx, j.ID, err) }}
+	}
+	return a.store(c, k, o, afresh(r, k, &j), "/input")
 }
 
 // afresh returns what a job was asked for as a request of now, within the kind's rules of

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ func (a *API) compile() error {
 	a.schemas = semaphore.NewWeighted(schemaBytes)
 	a.kinds = map[string]*kind{}
 	for name, k := range a.Kinds {
+		k.MaxInput = cmp.Or(k.MaxInput, a.Body)
 		ready := &kind{Kind: k.WithDefaults()}
 		if len(k.Input) > 0 {
 			var err error

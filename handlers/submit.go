@@ -181,7 +181,12 @@ func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at stri
 	if err != nil {
 		return err
 	}
-	if err := a.takes(c.Request.Context(), k, r.Input, at); err != nil {
+	if o.large == nil {
+		err = a.takes(c.Request.Context(), k, r.Input, at)
+	} else if k.input != nil {
+		err = needJSON(c)
+	}
+	if err != nil {
 		return err
 	}
 	streamed := negotiate(c.Request.Header, jsonType, sseType) == sseType

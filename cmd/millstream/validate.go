@@ -72,7 +72,7 @@ func positive[T cmp.Ordered](f *faults, key string, v T) {
 	}
 }
 
-func notNegative(f *faults, key string, d duration) {
+func notNegative[T duration | size](f *faults, key string, d T) {
 	if d < 0 {
 		f.add(key, "must not be less than 0; 0 is none")
 	}
@@ -115,6 +115,9 @@ func (s *settings) validate() (f faults) {
 	for _, name := range slices.Sorted(maps.Keys(s.Kinds)) {
 		k := s.Kinds[name]
 		k.check(&f, name)
+		if k.Input != nil && k.MaxInput > s.Limits.Body {
+			f.add("kinds."+name+".max_input", "JSON is checked as a whole: with input it is at most limits.body, %s", s.Limits.Body)
+		}
 		s.checkSchema(&f, "kinds."+name+".input", k.Input)
 		s.checkSchema(&f, "kinds."+name+".result", k.Result)
 	}
@@ -159,6 +162,7 @@ func (k *kindSettings) check(f *faults, name string) {
 	oneOf(f, key+".priority", k.Priority, "low", "normal", "high")
 	notNegative(f, key+".start_timeout", k.StartTimeout)
 	notNegative(f, key+".deadline", k.Deadline)
+	notNegative(f, key+".max_input", k.MaxInput)
 	if k.Backoff.Max < k.Backoff.First {
 		f.add(key+".backoff.max", "%s is less than first, %s", k.Backoff.Max, k.Backoff.First)
 	}

@@ -117,7 +117,7 @@ func (s *settings) rules(k *job.Kind, from *kindSettings) (err error) {
 	k.StartTimeout = time.Duration(from.StartTimeout)
 	k.Deadline = time.Duration(from.Deadline)
 	k.Backoff = job.Backoff{First: time.Duration(from.Backoff.First), Max: time.Duration(from.Backoff.Max)}
-	k.MaxInput = int64(s.Limits.Body)
+	k.MaxInput = int64(from.MaxInput)
 	if k.Input, err = s.schema(from.Input); err != nil {
 		return fmt.Errorf("input: %w", err)
 	}

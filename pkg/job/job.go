@@ -42,7 +42,8 @@ type Job struct {
 	Key         string   `json:"key,omitzero"`
 	Tags        []string `json:"tags,omitempty"`
 	Batch       string   `json:"batch,omitempty"`
-	Once        *Once    `json:"once,omitempty"` // nil: it came without an idempotency key
+	Once        *Once    `json:"once,omitempty"`   // nil: it came without an idempotency key
+	Upload      *Upload  `json:"upload,omitempty"` // nil: its input lies with its first record
 
 	CreatedAt         time.Time `json:"created_at"`
 	RunAt             time.Time `json:"run_at,omitzero"`     // while queued: not before; else zero
@@ -160,7 +161,7 @@ func (j *Job) foldQueued(r *Record) {
 func (j *Job) accept(r *Record) {
 	q := r.Private.Request
 	j.Request = q
-	j.MaxAttempts, j.Priority, j.Key, j.Tags, j.Batch, j.Once = q.MaxAttempts, q.Priority, q.Key, q.Tags, q.Batch, q.Once
+	j.MaxAttempts, j.Priority, j.Key, j.Tags, j.Batch, j.Once, j.Upload = q.MaxAttempts, q.Priority, q.Key, q.Tags, q.Batch, q.Once, q.Upload
 	j.CreatedAt = r.Time
 }
 

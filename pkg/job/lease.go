@@ -13,6 +13,7 @@ const MaxCheckpoint = 64 << 10
 type Lease struct {
 	Job       Job // as it stood when it was claimed; its Lease is what fences the worker's events
 	Input     []byte
+	Upload    *Upload // in place of Input
 	InputType string
 	Expires   time.Time // unless the worker says something before
 	Until     time.Time // when the attempt times out

@@ -9,8 +9,9 @@ import (
 // its input lies beside that record as an attachment.
 type Request struct {
 	Kind               string            `json:"-"`
-	Owner              string            `json:"-"` // stored with every message of the job
-	Input              []byte            `json:"-"` // the attachment
+	Owner              string            `json:"-"`                // stored with every message of the job
+	Input              []byte            `json:"-"`                // the attachment
+	Upload             *Upload           `json:"upload,omitempty"` // in place of Input
 	InputType          string            `json:"input_type,omitempty"`
 	Priority           Priority          `json:"priority,omitempty"`
 	Tags               []string          `json:"tags,omitempty"`
@@ -26,6 +27,14 @@ type Request struct {
 	Once               *Once             `json:"once,omitempty"`
 	Message            string            `json:"message,omitempty"`  // UUID of the Watermill message it came as
 	Metadata           map[string]string `json:"metadata,omitempty"` // of that message
+}
+
+// Upload is an input that was stored before its job, because it is too large to lie with
+// the job's first record. It belongs to one job and goes with it.
+type Upload struct {
+	ID     string `json:"id"`
+	Size   int64  `json:"size"` // bytes
+	SHA256 string `json:"sha256"`
 }
 
 // Once says which idempotency key a job came with.

@@ -8,12 +8,14 @@
 package millstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -41,7 +43,12 @@ type Server struct {
 
 // New returns a Server of these kinds. It does nothing before Run.
 func New(config Config, kinds ...Kind) *Server {
-	return &Server{config: config.withDefaults(), kinds: kinds}
+	s := &Server{config: config.withDefaults(), kinds: slices.Clone(kinds)}
+	for i := range s.kinds {
+		k := &s.kinds[i]
+		k.MaxInput = cmp.Or(k.MaxInput, s.config.Limits.Body)
+	}
+	return s
 }
 
 // parts are what a running server is made of. They know each other only through
@@ -254,7 +261,7 @@ func (s *Server) attempt(desk *worker.Desk) broker.Handler {
 		Events: s.config.Limits.EventsPerJob, Bytes: s.config.Limits.BytesPerJob, ProgressRate: s.config.Limits.ProgressRate,
 	}}
 	return func(ctx context.Context, t *broker.Task) error {
-		a := worker.Attempt{Job: t.Job, Input: t.Input, InputType: t.InputType, Sink: t}
+		a := worker.Attempt{Job: t.Job, Input: t.Input, Upload: t.Upload, Open: t.OpenUpload, InputType: t.InputType, Sink: t}
 		if !t.Job.LeasedUntil.IsZero() {
 			a.Hold = t
 		}

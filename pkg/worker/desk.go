@@ -132,6 +132,20 @@ func (d *Desk) Lease(ctx context.Context, wait time.Duration, worker string, mos
 	return leases, ctx.Err()
 }
 
+// Leased returns an attempt as its worker has it, for as long as it has it; else
+// job.ErrLeaseLost.
+func (d *Desk) Leased(ctx context.Context, id job.ID, lease uint64) (job.Lease, error) {
+	d.mu.Lock()
+	s := d.seats[place{id, lease}]
+	d.mu.Unlock()
+	if s == nil || !s.enter() {
+		_, err := d.afterwards(ctx, id, lease, nil)
+		return job.Lease{}, err
+	}
+	defer s.leave()
+	return s.lease(), nil
+}
+
 // Report has the attempt say what its worker says, and returns when that is stored. All
 // of it is looked at before any of it is said. job.ErrLeaseLost: the job belongs to
 // another attempt, or to none. Saying nothing is a sign of life.

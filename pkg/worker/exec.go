@@ -76,6 +76,11 @@ func (e Exec) run(ctx context.Context, t *Task) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	input, err := t.OpenInput(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer input.Close()
 	work, err := e.workDir(t)
 	if err != nil {
 		return nil, err
@@ -89,7 +94,7 @@ func (e Exec) run(ctx context.Context, t *Task) (any, error) {
 	p.read(p.stdout, stop, consume)
 	p.read(p.stderr, stop, func(r io.Reader) error { return t.logLines("stderr", io.TeeReader(r, &stderr)) })
 	p.read(p.events, stop, (&reader{t: t, name: "file descriptor 3"}).read)
-	p.feed(t.Input())
+	p.feed(input, stop)
 	p.wait(ctx, e.grace())
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

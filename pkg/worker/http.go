@@ -108,10 +108,19 @@ func (h HTTP) request(ctx context.Context, t *Task) (*http.Request, error) {
 	if method == "" {
 		method = http.MethodPost
 	}
-	req, err := http.NewRequestWithContext(ctx, method, h.URL, bytes.NewReader(t.Input()))
+	body, err := t.OpenInput(ctx)
 	if err != nil {
 		return nil, err
 	}
+	req, err := http.NewRequestWithContext(ctx, method, h.URL, body)
+	if err != nil {
+		body.Close()
+		return nil, err
+	}
+	if req.ContentLength = t.InputSize(); req.ContentLength == 0 {
+		req.Body = http.NoBody
+	}
+	req.GetBody = func() (io.ReadCloser, error) { return t.OpenInput(ctx) }
 	if t.InputType() != "" {
 		req.Header.Set("Content-Type", t.InputType())
 	}

@@ -118,12 +118,31 @@ func (p *process) launch(memory int64) error {
 	return <-started
 }
 
-// feed writes the input. A command need not read it.
-func (p *process) feed(input []byte) {
+// feed writes the input. A command need not read it; but one that was to get all of it
+// and does not, because it cannot be read, has done its work on half of it.
+func (p *process) feed(input io.Reader, stop context.CancelCauseFunc) {
 	p.all.Go(func() {
-		_, _ = p.stdin.Write(input)
+		whole := &failing{Reader: input}
+		if _, _ = io.Copy(p.stdin, whole); whole.err != nil {
+			stop(whole.err)
+		}
 		p.stdin.Close()
 	})
+}
+
+// failing notes the error of a reader, which io.Copy does not tell from a writer's.
+type failing struct {
+	io.Reader
+	err error
+}
+
+// Read reads on.
+func (r *failing) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
 }
 
 // read has f read the pipe. When f fails the command is in vain; what it says on

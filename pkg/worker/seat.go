@@ -120,7 +120,7 @@ func (s *seat) finish(e ending) {
 // lease returns the attempt as its worker takes it.
 func (s *seat) lease() job.Lease {
 	until, _ := s.ctx.Deadline()
-	return job.Lease{Job: s.t.a.Job, Input: s.t.a.Input, InputType: s.t.a.InputType, Expires: s.standing().Expires, Until: until}
+	return job.Lease{Job: s.t.a.Job, Input: s.t.a.Input, Upload: s.t.a.Upload, InputType: s.t.a.InputType, Expires: s.standing().Expires, Until: until}
 }
 
 func (s *seat) standing() job.Standing {

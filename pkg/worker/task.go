@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -28,11 +30,20 @@ type Task struct {
 	all    *zap.Logger // of what is no attempt's
 	out    *outbox
 	result atomic.Pointer[ResultWriter] // of which a piece is stored
+	input  func() []byte
 }
 
 func newTask(ctx context.Context, fail context.CancelCauseFunc, a Attempt, opt Options) *Task {
 	log := opt.Log.With(zap.String("job", string(a.Job.ID)), zap.Int("attempt", a.Job.Attempt))
-	return &Task{a: a, lim: opt.Limits, log: log, all: opt.Log, out: newOutbox(ctx, fail, a, opt.Limits)}
+	t := &Task{a: a, lim: opt.Limits, log: log, all: opt.Log, out: newOutbox(ctx, fail, a, opt.Limits)}
+	t.input = sync.OnceValue(func() []byte {
+		b, err := t.readAll(ctx)
+		if err != nil {
+			fail(err)
+		}
+		return b
+	})
+	return t
 }
 
 // ID returns the job's id.
@@ -44,8 +55,42 @@ func (t *Task) Kind() string { return t.a.Job.Kind }
 // Attempt returns the number of the attempt, from 1.
 func (t *Task) Attempt() int { return t.a.Job.Attempt }
 
-// Input returns the job's input; it must not be changed.
-func (t *Task) Input() []byte { return t.a.Input }
+// Input returns the job's input; it must not be changed. A large one is read into memory
+// for that, all of it; if it cannot be read, the attempt ends, and Input returns nothing.
+func (t *Task) Input() []byte {
+	if t.a.Upload != nil {
+		return t.input()
+	}
+	return t.a.Input
+}
+
+func (t *Task) readAll(ctx context.Context) ([]byte, error) {
+	r, err := t.OpenInput(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b := make([]byte, t.InputSize())
+	_, err = io.ReadFull(r, b)
+	return b, err
+}
+
+// OpenInput opens the job's input at its beginning, as often as it is asked to: of a large
+// one, little is in memory at a time.
+func (t *Task) OpenInput(ctx context.Context) (io.ReadCloser, error) {
+	if t.a.Upload != nil {
+		return t.a.Open(ctx)
+	}
+	return io.NopCloser(bytes.NewReader(t.a.Input)), nil
+}
+
+// InputSize returns the size of the input in bytes.
+func (t *Task) InputSize() int64 {
+	if t.a.Upload != nil {
+		return t.a.Upload.Size
+	}
+	return int64(len(t.a.Input))
+}
 
 // InputType returns the media type of the input.
 func (t *Task) InputType() string { return t.a.InputType }
@@ -53,7 +98,7 @@ func (t *Task) InputType() string { return t.a.InputType }
 // Bind decodes the input, which is JSON, into v. Its error ends the job: another
 // attempt would read the same input.
 func (t *Task) Bind(v any) error {
-	if err := json.Unmarshal(t.a.Input, v); err != nil {
+	if err := json.Unmarshal(t.Input(), v); err != nil {
 		return job.Problemf("invalid-input", "input: %v", err)
 	}
 	return nil

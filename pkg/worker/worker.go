@@ -5,6 +5,7 @@ package worker
 
 import (
 	"context"
+	"io"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -33,7 +34,9 @@ const MaxPiece = job.PieceSize
 type Attempt struct {
 	Job       job.Job // as it stood when it was claimed: ID, Kind, Attempt, Lease
 	Input     []byte
-	InputType string // media type of the input
+	Upload    *job.Upload                                      // in place of Input; nil: there is none
+	Open      func(ctx context.Context) (io.ReadCloser, error) // opens the Upload at its beginning, as often as it is asked to
+	InputType string                                           // media type of the input
 	Sink      Sink
 	Hold      Hold // of a pull kind; nil for any other
 }

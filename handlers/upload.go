@@ -1,0 +1,63 @@
+package handlers
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// maxUploads is how many large inputs are taken in at once: of each, a piece is held in
+// memory, and whoever sends it may be slow.
+const maxUploads = 64
+
+// input reads the body as the input of r. One that is too large to be held in memory is
+// returned, to be stored while it is read, once nothing else speaks against the job.
+func (a *API) input(c *gin.Context, k *kind, r *job.Request) (large io.Reader, err error) {
+	if k.MaxInput <= a.Body || job.IsJSON(r.InputType) { // JSON is checked as a whole
+		r.Input, err = body(c, min(a.Body, k.MaxInput))
+		return nil, err
+	}
+	if err := expected(c, k.MaxInput); err != nil {
+		return nil, err
+	}
+	from := told{http.MaxBytesReader(c.Writer, c.Request.Body, k.MaxInput), func(err error) error { return unreadable(c, k.MaxInput, err) }}
+	front, err := io.ReadAll(io.LimitReader(from, job.PieceSize+1))
+	if err != nil || len(front) <= job.PieceSize {
+		r.Input = front
+		return nil, err
+	}
+	return io.MultiReader(bytes.NewReader(front), from), nil
+}
+
+// told is a reader whose error is told in other words.
+type told struct {
+	io.Reader
+	say func(error) error
+}
+
+// Read reads on.
+func (r told) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = r.say(err)
+	}
+	return n, err
+}
+
+// upload stores a large input for the next submit of r.
+func (a *API) upload(ctx context.Context, large io.Reader, r *job.Request) (err error) {
+	if a.uploads.Add(1) > maxUploads {
+		a.uploads.Add(-1)
+		p := job.Problemf("rate-limited", "Too many large inputs are coming in.")
+		p.RetryAfter = between(minRetry, maxRetry)
+		return p
+	}
+	defer a.uploads.Add(-1)
+	r.Upload, err = a.Store.Upload(ctx, r.Kind, large)
+	return err
+}
