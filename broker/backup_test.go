@@ -45,7 +45,7 @@ func TestBackup(t *testing.T) {
 	onlyOurs(t, dir)
 	checked, found := verified(t, dir)
 	require.Empty(t, found)
-	require.Equal(t, 2, checked.Live)
+	require.Equal(t, 3, checked.Live)
 	lost, said := f.lostIn(t, dir)
 	require.Zero(t, lost)
 	require.Zero(t, said)

@@ -107,7 +107,7 @@ type verifier struct {
 	parts    map[string]packed  // that the archive has, by name
 	pieces   map[string]bool    // that it has, and whether they are as they were
 	bundles  []bundle           // that must be there
-	results  []bits             // that must be there
+	bits     []bits             // that must be there
 }
 
 func (v *verifier) report(f Finding) {
@@ -145,7 +145,7 @@ func (v *verifier) verify(ctx context.Context) error {
 	for _, b := range v.bundles {
 		v.checkBundle(b)
 	}
-	for _, b := range v.results {
+	for _, b := range v.bits {
 		v.checkBits(b)
 	}
 	return nil
@@ -249,12 +249,10 @@ func (v *verifier) count(l *logged) {
 	if l.moved.job != "" {
 		v.bundles = append(v.bundles, l.moved)
 	}
-	if !l.job.Status.Over() {
+	v.bits = append(v.bits, needs(&l.job)...)
+	if l.job.Status.Over() {
+		v.Finished++
+	} else {
 		v.Live++
-		return
-	}
-	v.Finished++
-	if b := bitsOf(&l.job); b.count > 0 {
-		v.results = append(v.results, b)
 	}
 }

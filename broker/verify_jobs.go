@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -127,9 +128,7 @@ func (v *verifier) head(name string, m *located) string {
 		return "" // it has nothing
 	}
 	v.bundles = append(v.bundles, bundleOf(a, subjectOf(a.Job.Kind, a.Job.ID)))
-	if b := bitsOf(&a.Job); b.count > 0 {
-		v.results = append(v.results, b)
-	}
+	v.bits = append(v.bits, needs(&a.Job)...)
 	return ""
 }
 
@@ -210,24 +209,33 @@ func (v *verifier) checkBundle(b bundle) {
 	}
 }
 
-// bits is where the pieces of a result are: all but the last, which lies with the messages.
+// bits are the pieces of a job's result, or of its input, that lie in the archive.
 type bits struct {
 	job   job.ID
-	lease uint64
+	of    string
+	then  string
+	name  string // what their names begin with
 	count int64
+	all   int64 // of the last one may lie with the job's messages
 }
 
-func bitsOf(j *job.Job) bits {
-	if j.Result == nil || j.Result.Output || j.Result.Size == 0 {
-		return bits{}
+// needs returns the pieces that a job needs.
+func needs(j *job.Job) (all []bits) {
+	if u := j.Upload; u != nil && u.Size > 0 {
+		n := (u.Size-1)/job.PieceSize + 1
+		all = append(all, bits{j.ID, "an input", "the job is served; its work, or a retry of it, fails (job-damaged)", uploadName(u.ID), n, n})
 	}
-	return bits{j.ID, j.Result.Lease, (j.Result.Size - 1) / job.PieceSize}
+	if r := j.Result; r != nil && !r.Output && r.Size > job.PieceSize {
+		n := (r.Size - 1) / job.PieceSize
+		all = append(all, bits{j.ID, "a result", "the job is served, its result breaks off there", piecesName(j.ID, r.Lease), n, n + 1})
+	}
+	return all
 }
 
-// checkBits reports the pieces of a result that are not there.
+// checkBits reports the pieces that are not there.
 func (v *verifier) checkBits(b bits) {
 	for n := range b.count {
-		sound, there := v.pieces[pieceName(b.job, b.lease, n)]
+		sound, there := v.pieces[b.name+"."+strconv.FormatInt(n, 10)]
 		if sound {
 			continue
 		}
@@ -235,6 +243,6 @@ func (v *verifier) checkBits(b bits) {
 		if there {
 			why = "damaged"
 		}
-		v.report(Finding{What: fmt.Sprintf("piece %d of %d of a result is %s", n+1, b.count+1, why), Then: "the job is served, its result breaks off there", Stream: doneStream, Job: b.job})
+		v.report(Finding{What: fmt.Sprintf("piece %d of %d of %s is %s", n+1, b.all, b.of, why), Then: b.then, Stream: doneStream, Job: b.job})
 	}
 }

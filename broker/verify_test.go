@@ -38,7 +38,7 @@ func TestVerifySound(t *testing.T) {
 	for _, tt := range []struct {
 		fill           func(*testing.T, *Broker, *filled) []job.ID
 		live, finished int
-	}{{fillSmall, 20, 20}, {fillLarge, 2, 2}} {
+	}{{fillSmall, 20, 20}, {fillLarge, 3, 2}} {
 		f := fillWith(t, tt.fill)
 		before := sums(t, f.dir)
 		c, found := verified(t, f.dir)
@@ -94,7 +94,10 @@ func fillLarge(t *testing.T, b *Broker, _ *filled) []job.ID {
 		ids = append(ids, task.Job.ID)
 		require.Eventually(t, func() bool { return i == 2 || b.Archived(task.Job.ID) }, timeToWait, tick)
 	}
-	return ids
+	id := job.NewID()
+	_, err = b.Submit(t.Context(), id, &job.Request{Kind: testKind, Upload: uploadTo(t, b, noise(job.PieceSize+1))})
+	require.NoError(t, err)
+	return append(ids, id)
 }
 
 // Whatever costs a job, or any of its result, at the next start was told before; and so
@@ -141,6 +144,8 @@ func TestVerifySays(t *testing.T) {
 		{"DONE/msgs/thw.db", "list of what expires", "too early", flip(17)},
 		{"DONE/msgs/1.blk", "piece 1 of 3 of a result is damaged", "breaks off", flip(600_000)},
 		{"DONE/msgs/1.blk", "piece 1 of 3 of a result is gone", "breaks off", func([]byte) []byte { return nil }},
+		{"DONE/msgs/1.blk", "piece 1 of 2 of an input is damaged", "job-damaged", func(b []byte) []byte { return flip(len(b) - 300_000)(b) }},
+		{"DONE/msgs/1.blk", "piece 1 of 2 of an input is gone", "job-damaged", func([]byte) []byte { return nil }},
 		{"DONE/msgs/1.blk", "part 1 of 3 is gone", "500", func([]byte) []byte { return nil }},
 		{"DONE/msgs/1.blk", "2 finished jobs are missing", "404", func([]byte) []byte { return nil }},
 		{"DONE/msgs/1.blk", "the end of the stream is gone", "lost", func(b []byte) []byte { return b[:len(b)-10] }},

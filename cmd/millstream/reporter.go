@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/millstream/millstream/pkg/client"
@@ -31,7 +32,8 @@ func (r *reporter) attempt() worker.Attempt {
 			ID: j.ID, Kind: j.Kind, Status: j.Status, Attempt: j.Attempt, MaxAttempts: j.MaxAttempts,
 			Request: &job.Request{Timeout: max(r.lease.Timeout, time.Second)},
 		},
-		Input: r.lease.Input, InputType: r.lease.InputType, Sink: r,
+		Input: r.lease.Input, Upload: r.lease.Upload, InputType: r.lease.InputType, Sink: r,
+		Open: func(ctx context.Context) (io.ReadCloser, error) { return r.server.OpenInput(ctx, r.lease) },
 	}
 }
 

@@ -25,6 +25,7 @@ type LeaseOptions struct {
 type Lease struct {
 	Job        Job
 	Input      []byte
+	Upload     *job.Upload     // of an input that is too large to come along: OpenInput reads it; else nil
 	InputType  string          // media type of the input
 	Checkpoint json.RawMessage // the last one of the attempts before; nil: there is none
 	Life       time.Duration   // how long the worker may say nothing
@@ -104,26 +105,48 @@ func (g *leased) lease(now time.Time) (*Lease, error) {
 		return nil, err
 	}
 	l.InputType = with.Type
-	var err error
-	l.Input, err = inputOf(with.Input, with.Type)
-	return l, err
+	return l, l.setInput(with.Input)
 }
 
-// inputOf returns the bytes of an input.
-func inputOf(raw json.RawMessage, mediaType string) ([]byte, error) {
-	if job.IsJSON(mediaType) {
-		return raw, nil
+// setInput takes the input as the server tells it: JSON as it is, text as a string, other
+// bytes in base64, and of a large one where it is.
+func (l *Lease) setInput(raw json.RawMessage) (err error) {
+	if job.IsJSON(l.InputType) {
+		l.Input = raw
+		return nil
 	}
 	if len(raw) > 0 && raw[0] == '"' {
 		var text string
 		err := json.Unmarshal(raw, &text)
-		return []byte(text), err
+		l.Input = []byte(text)
+		return err
 	}
-	var b struct{ Base64 string }
+	var b struct {
+		Base64, Href, SHA256 string
+		Size                 int64
+	}
 	if err := json.Unmarshal(raw, &b); err != nil {
-		return nil, err
+		return err
 	}
-	return base64.StdEncoding.DecodeString(b.Base64)
+	if b.Href != "" {
+		l.Upload = &job.Upload{Size: b.Size, SHA256: b.SHA256}
+		return nil
+	}
+	l.Input, err = base64.StdEncoding.DecodeString(b.Base64)
+	return err
+}
+
+// OpenInput opens the input at its beginning; what is read of it is not held in memory. A
+// connection that is cut is followed by another, as Result's is.
+func (c *Client) OpenInput(ctx context.Context, l *Lease) (io.ReadCloser, error) {
+	if l.Upload == nil {
+		return io.NopCloser(bytes.NewReader(l.Input)), nil
+	}
+	d := c.download(ctx, func(ctx context.Context) (*http.Request, error) {
+		return c.request(ctx, http.MethodGet, nil, "v1", "leases", l.token, "input")
+	})
+	d.size, d.etag = l.Upload.Size, `"`+l.Upload.SHA256+`"`
+	return d, nil
 }
 
 // Report says what becomes of the attempt; nothing at all is a sign of life. All of it

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,4 +82,37 @@ func TestReport(t *testing.T) {
 	_, err = c.Report(t.Context(), leases[0])
 	require.ErrorIs(t, err, job.ErrLeaseLost)
 	require.False(t, c.Passing(err))
+}
+
+// A large input is read from where it is, over as many connections as it takes.
+func TestLeaseOfLargeInput(t *testing.T) {
+	body := strings.Repeat("0123456789", 100_000)
+	asked := 0
+	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/leases" {
+			fmt.Fprintf(w, leaseJSON, `{"href":"/v1/leases/a.b.c/input","size":1000000,"type":"x/y","sha256":"abc"}`, "x/y", "null")
+			return
+		}
+		require.Equal(t, "/v1/leases/a.b.c/input", r.URL.Path)
+		w.Header().Set("ETag", `"abc"`)
+		if asked++; asked == 1 {
+			w.Header().Set("Content-Length", "1000000")
+			_, _ = io.WriteString(w, body[:400_000])
+			panic(http.ErrAbortHandler)
+		}
+		require.Equal(t, `"abc"`, r.Header.Get("If-Range"))
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(body))
+	})
+	leases, err := c.Lease(t.Context(), &client.LeaseOptions{})
+	require.NoError(t, err)
+	l := leases[0]
+	require.Empty(t, l.Input)
+	require.Equal(t, &job.Upload{Size: 1_000_000, SHA256: "abc"}, l.Upload)
+	in, err := c.OpenInput(t.Context(), l)
+	require.NoError(t, err)
+	got, err := io.ReadAll(in)
+	require.NoError(t, err)
+	require.True(t, body == string(got))
+	require.NoError(t, in.Close())
+	require.Equal(t, 2, asked)
 }

@@ -29,7 +29,9 @@ var ErrNotOver = errors.New("the job is not over yet")
 // A download that is cut or falls silent is resumed behind the last byte that was
 // read, for as long as Events would try; ctx holds for all of it.
 func (c *Client) Result(ctx context.Context, id job.ID) (*Result, error) {
-	d := &download{Client: c, ctx: ctx, id: id, pace: newPace(c.patience)}
+	d := c.download(ctx, func(ctx context.Context) (*http.Request, error) {
+		return c.ofJob(ctx, http.MethodGet, nil, id, "result")
+	})
 	resp, err := d.ask()
 	if err != nil {
 		return nil, err
@@ -52,11 +54,11 @@ var (
 	errChanged = errors.New("the server cannot go on where the download was cut")
 )
 
-// download is the body of a result, over as many connections as it takes.
+// download is bytes with an ETag, over as many connections as it takes.
 type download struct {
 	*Client
 	ctx  context.Context
-	id   job.ID
+	what func(context.Context) (*http.Request, error)
 	etag string
 	size int64 // -1: not known
 	at   int64 // so many bytes were read
@@ -65,6 +67,10 @@ type download struct {
 	body   io.Reader // of the connection; nil: there is none
 	hang   func()    // ends the connection
 	closed bool      // nobody wants more
+}
+
+func (c *Client) download(ctx context.Context, what func(context.Context) (*http.Request, error)) *download {
+	return &download{Client: c, ctx: ctx, what: what, pace: newPace(c.patience)}
 }
 
 // Read reads on, over the next connection if this one ends early.
@@ -144,7 +150,7 @@ func (d *download) ask() (*http.Response, error) {
 }
 
 func (d *download) get(ctx context.Context) (*http.Response, error) {
-	req, err := d.ofJob(ctx, http.MethodGet, nil, d.id, "result")
+	req, err := d.what(ctx)
 	if err != nil {
 		return nil, err
 	}

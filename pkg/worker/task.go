@@ -30,18 +30,19 @@ type Task struct {
 	all    *zap.Logger // of what is no attempt's
 	out    *outbox
 	result atomic.Pointer[ResultWriter] // of which a piece is stored
-	input  func() []byte
+	whole  func() ([]byte, error)       // reads a large input
 }
 
 func newTask(ctx context.Context, fail context.CancelCauseFunc, a Attempt, opt Options) *Task {
 	log := opt.Log.With(zap.String("job", string(a.Job.ID)), zap.Int("attempt", a.Job.Attempt))
 	t := &Task{a: a, lim: opt.Limits, log: log, all: opt.Log, out: newOutbox(ctx, fail, a, opt.Limits)}
-	t.input = sync.OnceValue(func() []byte {
+	t.whole = sync.OnceValues(func() ([]byte, error) {
 		b, err := t.readAll(ctx)
 		if err != nil {
 			fail(err)
+			return nil, err
 		}
-		return b
+		return b, nil
 	})
 	return t
 }
@@ -58,10 +59,15 @@ func (t *Task) Attempt() int { return t.a.Job.Attempt }
 // Input returns the job's input; it must not be changed. A large one is read into memory
 // for that, all of it; if it cannot be read, the attempt ends, and Input returns nothing.
 func (t *Task) Input() []byte {
+	b, _ := t.input()
+	return b
+}
+
+func (t *Task) input() ([]byte, error) {
 	if t.a.Upload != nil {
-		return t.input()
+		return t.whole()
 	}
-	return t.a.Input
+	return t.a.Input, nil
 }
 
 func (t *Task) readAll(ctx context.Context) ([]byte, error) {
@@ -98,7 +104,11 @@ func (t *Task) InputType() string { return t.a.InputType }
 // Bind decodes the input, which is JSON, into v. Its error ends the job: another
 // attempt would read the same input.
 func (t *Task) Bind(v any) error {
-	if err := json.Unmarshal(t.Input(), v); err != nil {
+	input, err := t.input()
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(input, v); err != nil {
 		return job.Problemf("invalid-input", "input: %v", err)
 	}
 	return nil
