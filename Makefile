@@ -42,8 +42,8 @@ e2e: setup ## drives the real binary: browser, nginx, curl, npm clients, kill -9
 	cd e2e && go test -count=1 -timeout 15m .
 
 .PHONY: soak
-soak: setup ## the end-to-end tests that grow with patience, at full size: 1 GiB without a newline, 20 crashes, an hour of torture
-	cd e2e && go test -count=1 -timeout 120m -v -run 'TestCrash|TestNoNewline|TestOneKey|TestMortal|TestTorture$$' . -args -soak
+soak: setup ## the end-to-end tests that grow with patience, at full size: 1 GiB without a newline, in and out, 20 crashes, an hour of torture
+	cd e2e && go test -count=1 -timeout 120m -v -run 'TestCrash|TestNoNewline|TestOneKey|TestLarge|TestMortal|TestTorture$$' . -args -soak
 
 .PHONY: torture
 torture: build ## kills, stops and cuts off a server for a minute from each of SEEDS (1 to 30), and judges it

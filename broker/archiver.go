@@ -58,7 +58,7 @@ func (b *Broker) archiveAll() {
 		case <-b.sound.Done():
 			return
 		case <-t.C:
-			b.removeUploads()
+			b.clean()
 			b.moveOld()
 			b.purgeBelow(marks[0])
 			marks = [2]uint64{marks[1], b.mark()}

@@ -110,7 +110,7 @@ type Broker struct {
 	cut       bool                     // of that: the beginning of the log
 	fresh     bool                     // no process has had the store before
 	closing   bool
-	uploads   uploads       // to be removed
+	litter    litter        // to be removed
 	over      []*entry      // to be archived
 	overCh    chan struct{} // says that there are some; one slot
 }

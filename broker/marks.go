@@ -60,9 +60,7 @@ func (k keeping) missing(noted keeping) (n int) {
 func (b *Broker) archived(j *job.Job, place uint64) {
 	b.ended = max(b.ended, place)
 	b.kept.add(j)
-	if j.Upload != nil {
-		b.discard(j.Upload.ID, j.ExpiresAt)
-	}
+	b.discardOf(j)
 }
 
 // marksSetting is where they are kept.

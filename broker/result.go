@@ -190,7 +190,7 @@ type pieces struct {
 func (s *pieces) at(ctx context.Context, offset int64) ([]byte, int64, error) {
 	n := offset / job.PieceSize
 	if n < (s.of.Size-1)/job.PieceSize {
-		piece, err := s.piece(ctx, n)
+		piece, err := s.b.piece(ctx, pieceName(s.id, s.of.Lease, n), s.of.Pieces, n)
 		return piece, n * job.PieceSize, err
 	}
 	var last []byte
@@ -201,14 +201,14 @@ func (s *pieces) at(ctx context.Context, offset int64) ([]byte, int64, error) {
 	return last, n * job.PieceSize, err
 }
 
-func (s *pieces) piece(ctx context.Context, n int64) ([]byte, error) {
-	name := pieceName(s.id, s.of.Lease, n)
+// piece reads the n-th of the pieces that were stored at places, which has the name.
+func (b *Broker) piece(ctx context.Context, name string, places []uint64, n int64) ([]byte, error) {
 	body, err := []byte(nil), errNone
-	if n < int64(len(s.of.Pieces)) {
-		body, err = s.b.store.placed(ctx, name, s.of.Pieces[n])
+	if n < int64(len(places)) {
+		body, err = b.store.placed(ctx, name, places[n])
 	}
 	if errors.Is(err, errNone) { // a repeated write came late and took its place
-		body, err = s.b.store.archived(ctx, name)
+		body, err = b.store.archived(ctx, name)
 	}
 	switch {
 	case errors.Is(err, errNone):

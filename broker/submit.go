@@ -99,7 +99,7 @@ func (b *Broker) begin(id job.ID, r *job.Request) *entering {
 func (b *Broker) dropped(r *job.Request) {
 	b.queue.Dismiss(r.Kind)
 	if r.Upload != nil {
-		b.discard(r.Upload.ID, time.Time{})
+		b.discard(uploadName(r.Upload.ID), time.Time{})
 	}
 }
 

@@ -1,18 +1,14 @@
 package broker
 
 import (
-	"container/heap"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"io"
 	"strconv"
 	"strings"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -61,8 +57,12 @@ func (b *Broker) upload(ctx context.Context, u *job.Upload, r io.Reader) error {
 		}
 		if size > 0 {
 			_, _ = sum.Write(piece[:size])
-			if err := b.putUpload(ctx, uploadPiece(u.ID, n), piece[:size]); err != nil {
+			place, err := b.putUpload(ctx, uploadPiece(u.ID, n), piece[:size])
+			if err != nil {
 				return err
+			}
+			if n < maxPlaces {
+				u.Pieces = append(u.Pieces, place)
 			}
 			u.Size += int64(size)
 		}
@@ -84,20 +84,24 @@ func fillFrom(r io.Reader, p []byte) (n int, err error) {
 	return n, err
 }
 
-func (b *Broker) putUpload(ctx context.Context, name string, piece []byte) error {
+// maxPlaces is of how many pieces the job says where they are: of 8 GiB. Those behind are
+// found by their names, which takes longer.
+const maxPlaces = 16 << 10
+
+func (b *Broker) putUpload(ctx context.Context, name string, piece []byte) (place uint64, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	switch {
 	case b.isClosing():
-		return job.ErrDraining
+		return 0, job.ErrDraining
 	case b.store.full() || !b.room.has(int64(len(piece))+lastRecords, submitShare):
-		return errFull()
+		return 0, errFull()
 	}
-	err := b.store.put(ctx, name, append(pieceSum(name, piece), piece...), 0)
+	place, err = b.store.place(ctx, name, append(pieceSum(name, piece), piece...), 0)
 	if err == nil {
 		b.room.used.Add(int64(len(piece)))
 	}
-	return err
+	return place, err
 }
 
 // OpenUpload opens an upload to be read, a piece at a time, as it is asked for.
@@ -115,15 +119,8 @@ func (s *uploaded) at(ctx context.Context, offset int64) ([]byte, int64, error) 
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	n := offset / job.PieceSize
-	name := uploadPiece(s.upload.ID, n)
-	body, err := s.b.store.archived(ctx, name)
-	if err == nil {
-		body, err = pieceIn(name, body)
-	}
-	if errors.Is(err, errNone) {
-		err = unavailable(errMissing)
-	}
-	return body, n * job.PieceSize, err
+	piece, err := s.b.piece(ctx, uploadPiece(s.upload.ID, n), s.upload.Pieces, n)
+	return piece, n * job.PieceSize, err
 }
 
 // Discard removes an upload that no job has; nil is none. It is done soon, not at once.
@@ -133,71 +130,7 @@ func (b *Broker) Discard(u *job.Upload) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.discard(u.ID, time.Time{})
-}
-
-// discard has an upload removed when its time has come. b.mu is held, or nobody else is
-// there yet.
-func (b *Broker) discard(id string, at time.Time) {
-	heap.Push(&b.uploads, leaving{id, at})
-}
-
-// leaving is an upload that is to be removed.
-type leaving struct {
-	id string
-	at time.Time
-}
-
-// uploads are those that are to be removed, the next one first.
-type uploads []leaving
-
-func (l uploads) Len() int           { return len(l) }
-func (l uploads) Less(i, j int) bool { return l[i].at.Before(l[j].at) }
-func (l uploads) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
-func (l *uploads) Push(x any)        { *l = append(*l, x.(leaving)) }
-func (l *uploads) Pop() any {
-	old := *l
-	last := old[len(old)-1]
-	*l = old[:len(old)-1]
-	return last
-}
-
-// maxRemoved is how many uploads are removed in a tick: each may be thousands of messages,
-// while which the store answers nobody else.
-const maxRemoved = 16
-
-// removeUploads removes the uploads whose time has come.
-func (b *Broker) removeUploads() {
-	for range maxRemoved {
-		l, ok := b.nextUpload(time.Now())
-		if !ok {
-			return
-		}
-		if err := b.removeUpload(b.ctx, l.id); err != nil {
-			if b.ctx.Err() == nil {
-				b.log.Warn("an input is not removed yet", zap.String("upload", l.id), zap.Error(err))
-			}
-			b.mu.Lock()
-			heap.Push(&b.uploads, l)
-			b.mu.Unlock()
-			return
-		}
-	}
-}
-
-func (b *Broker) nextUpload(now time.Time) (l leaving, ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.uploads) == 0 || b.uploads[0].at.After(now) {
-		return l, false
-	}
-	return heap.Pop(&b.uploads).(leaving), true
-}
-
-func (b *Broker) removeUpload(ctx context.Context, id string) error {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	return b.store.remove(ctx, uploadName(id))
+	b.discard(uploadName(u.ID), time.Time{})
 }
 
 // sweepUploads has the uploads removed that are of no job. After damage nothing is swept:
@@ -207,8 +140,9 @@ func (b *Broker) sweepUploads(ctx context.Context) error {
 		return nil
 	}
 	named := map[string]bool{}
-	for _, l := range b.uploads {
-		named[l.id] = true
+	for _, l := range b.litter { // of the jobs that are over
+		id, _, _ := strings.Cut(l.name, ".")
+		named[id] = true
 	}
 	for _, e := range b.jobs {
 		if u := e.job.Upload; u != nil {
@@ -223,8 +157,14 @@ func (b *Broker) sweepUploads(ctx context.Context) error {
 		id, _, _ := strings.Cut(name, ".")
 		if !named[id] {
 			named[id] = true // all of it at once
-			b.discard(id, time.Time{})
+			b.discard(uploadName(id), time.Time{})
 		}
 	}
 	return nil
+}
+
+func (b *Broker) removeUpload(ctx context.Context, id string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return b.store.remove(ctx, uploadName(id))
 }

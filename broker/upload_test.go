@@ -58,7 +58,7 @@ func uploadsIn(t *testing.T, b *Broker) []string {
 
 func requireUploads(t *testing.T, b *Broker, n int) {
 	t.Helper()
-	b.removeUploads()
+	b.clean()
 	require.Len(t, uploadsIn(t, b), n)
 }
 
@@ -133,6 +133,29 @@ func TestUploadGoes(t *testing.T) {
 		require.Eventually(t, func() bool { return b.Archived(over) }, timeToWait, tick)
 		require.Len(t, uploadsIn(t, b), 2)
 		require.Eventually(t, func() bool { return len(uploadsIn(t, b)) == 0 }, timeToWait, tick)
+	})
+}
+
+// So does a result.
+func TestResultGoes(t *testing.T) {
+	both(t, func(t *testing.T, s store) {
+		k := largeKind
+		k.Retention = time.Second
+		b, _ := reopen(t, s, 0, k)
+		task := claimFrom(t, b, submitTo(t, b))
+		result := bytesOf(job.PieceSize + 1)
+		require.NoError(t, task.Attach(t.Context(), result[:job.PieceSize]))
+		task.Succeed(attached(task, result))
+		require.NoError(t, task.succeed(t.Context()))
+		task.end()
+		require.Eventually(t, func() bool { return b.Archived(task.Job.ID) }, timeToWait, tick)
+		pieces := func() []string {
+			names, err := b.store.names(context.Background(), "*.*.*")
+			require.NoError(t, err)
+			return names
+		}
+		require.Len(t, pieces(), 1)
+		require.Eventually(t, func() bool { return len(pieces()) == 0 }, timeToWait, tick)
 	})
 }
 

@@ -32,9 +32,10 @@ type Request struct {
 // Upload is an input that was stored before its job, because it is too large to lie with
 // the job's first record. It belongs to one job and goes with it.
 type Upload struct {
-	ID     string `json:"id"`
-	Size   int64  `json:"size"` // bytes
-	SHA256 string `json:"sha256"`
+	ID     string   `json:"id"`
+	Size   int64    `json:"size"` // bytes
+	SHA256 string   `json:"sha256"`
+	Pieces []uint64 `json:"pieces,omitempty"` // where the first of them are
 }
 
 // Once says which idempotency key a job came with.

@@ -1,0 +1,84 @@
+package broker
+
+import (
+	"container/heap"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/millstream/millstream/pkg/job"
+)
+
+// What of a job lies in pieces in the archive, its input and its result, goes when the job
+// expires, and is removed then at a rate that disturbs nobody. The list of it is made anew at
+// each start.
+
+// litter are the pieces that are to be removed, the next first.
+type litter []pile
+
+// pile is all pieces whose names begin with one name.
+type pile struct {
+	name string
+	at   time.Time
+}
+
+func (l litter) Len() int           { return len(l) }
+func (l litter) Less(i, j int) bool { return l[i].at.Before(l[j].at) }
+func (l litter) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+func (l *litter) Push(x any)        { *l = append(*l, x.(pile)) }
+func (l *litter) Pop() any {
+	old := *l
+	last := old[len(old)-1]
+	*l = old[:len(old)-1]
+	return last
+}
+
+// discard has pieces removed when their time has come. b.mu is held, or nobody else is
+// there yet.
+func (b *Broker) discard(name string, at time.Time) { heap.Push(&b.litter, pile{name, at}) }
+
+// discardOf has the pieces of a job that is over removed when it expires; see discard.
+func (b *Broker) discardOf(j *job.Job) {
+	if j.Upload != nil {
+		b.discard(uploadName(j.Upload.ID), j.ExpiresAt)
+	}
+	if r := j.Result; r != nil && len(r.Pieces) > 0 {
+		b.discard(piecesName(j.ID, r.Lease), j.ExpiresAt)
+	}
+}
+
+// maxRemoved is how many piles are removed in a tick: each may be thousands of messages,
+// and the store answers nobody else meanwhile.
+const maxRemoved = 16
+
+// clean removes the pieces whose time has come.
+func (b *Broker) clean() {
+	for range maxRemoved {
+		p, ok := b.nextPile(time.Now())
+		if !ok {
+			return
+		}
+		ctx, cancel := bounded(b.ctx)
+		err := b.store.remove(ctx, p.name)
+		cancel()
+		if err == nil {
+			continue
+		}
+		if b.ctx.Err() == nil {
+			b.log.Warn("pieces of a job that is gone are not removed yet", zap.String("pieces", p.name), zap.Error(err))
+		}
+		b.mu.Lock()
+		heap.Push(&b.litter, p)
+		b.mu.Unlock()
+		return
+	}
+}
+
+func (b *Broker) nextPile(now time.Time) (p pile, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.litter) == 0 || b.litter[0].at.After(now) {
+		return p, false
+	}
+	return heap.Pop(&b.litter).(pile), true
+}
