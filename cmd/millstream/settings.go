@@ -69,7 +69,7 @@ type kindSettings struct {
 	Deadline     duration        `yaml:"deadline"`      // 0: none
 	Backoff      backoffSettings `yaml:"backoff"`
 	MaxInput     size            `yaml:"max_input"` // 0: limits.body
-	Input        any             `yaml:"input"` // JSON Schema, or the name of a file with one
+	Input        any             `yaml:"input"`     // JSON Schema, or the name of a file with one
 	Result       any             `yaml:"result"`
 }
 
