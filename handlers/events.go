@@ -20,11 +20,8 @@ const (
 // events answers GET /v1/jobs/{id}/events: those after the client's cursor, then
 // the rest as they happen, until the last one.
 func (a *API) events(c *gin.Context) error {
-	if strings.EqualFold(c.GetHeader("Upgrade"), "websocket") {
-		return job.Problemf("invalid-request", "WebSocket is not supported by this version; %s is.", sseType)
-	}
 	query := queryOf(c.Request)
-	format, err := formatOf(c.Request.Header, query)
+	format, err := a.formatOf(c.Request, query)
 	if err != nil {
 		return err
 	}
@@ -36,7 +33,7 @@ func (a *API) events(c *gin.Context) error {
 		return a.refuseReading(c, err)
 	case format == jsonType:
 		return a.page(c, &j, r, query)
-	case j.Status.Over() && r.place.cursor == j.Cursor:
+	case j.Status.Over() && r.place.cursor == j.Cursor && format != socketType:
 		c.Header("Cache-Control", "no-store")
 		return sendNothing(c, http.StatusNoContent) // an EventSource stops coming back
 	}
@@ -55,10 +52,13 @@ const asked = "reading"
 
 // formatOf returns the media type to answer with. What accepts none of them gets
 // a stream: curl and EventSource polyfills say little.
-func formatOf(h http.Header, q url.Values) (string, error) {
+func (a *API) formatOf(r *http.Request, q url.Values) (string, error) {
+	if wantsSocket(r) {
+		return socketType, a.handshake(r)
+	}
 	switch f := q.Get("format"); f {
 	case "":
-		return negotiate(h, sseType, jsonType, ndjsonType), nil
+		return negotiate(r.Header, sseType, jsonType, ndjsonType), nil
 	case "sse":
 		return sseType, nil
 	case "json":

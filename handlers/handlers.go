@@ -14,6 +14,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -123,6 +124,7 @@ type API struct {
 	open    atomic.Int64        // streams and waits
 	senders senders             // of jobs that end with them
 	uploads atomic.Int64        // large inputs that come in
+	sockets sync.WaitGroup      // that are open
 }
 
 // Handler returns the API as one handler. It fails on a kind whose schema does

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -50,15 +51,14 @@ func (a *API) retry() time.Duration {
 func (a *API) refuse(c *gin.Context, j *job.Job, r reading, err error) error {
 	p, _ := problemOf(err)
 	passes := p.Status >= http.StatusInternalServerError && !p.Is(job.ErrDamaged) || p.Status == http.StatusTooManyRequests
-	if r.format != sseType || !passes {
+	if r.format != sseType && r.format != socketType || !passes {
 		return err
 	}
-	s := a.newStream(c, j, r)
 	if c.Request.Method == http.MethodHead {
-		s.header()
+		streamHeader(c.Writer.Header(), r)
 		return sendNothing(c, http.StatusOK)
 	}
-	return s.turnAway(r.place, err)
+	return a.streamed(c, j, r, func(_ context.Context, s *session) error { return s.turnAway(r.place, err) })
 }
 
 // refuseReading is refuse for a request whose job is not known; whoever asks for
@@ -73,7 +73,6 @@ func (a *API) refuseReading(c *gin.Context, err error) error {
 // turnAway answers with a stream that ends before its first event. Who asked for
 // the latest gets its snapshot, so that it can come back for what follows.
 func (s *session) turnAway(from place, err error) error {
-	s.header()
 	s.placeless = (from.latest || from.bad) && !s.job.Exists()
 	switch {
 	case s.placeless:
@@ -99,7 +98,8 @@ func (s *session) end(err error) error {
 	if !s.lines {
 		b = sse.AppendRetry(b, s.api.retry())
 	}
-	e := aside(s.job, job.StreamEnd, s.at, job.MustData(map[string]string{"reason": endReason(err)}))
+	s.ended = endReason(err)
+	e := aside(s.job, job.StreamEnd, s.at, job.MustData(map[string]string{"reason": s.ended}))
 	if s.placeless && !s.lines {
 		b = sse.AppendEvent(b, "", string(e.Type), e.AppendJSON(nil))
 	} else {

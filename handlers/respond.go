@@ -116,6 +116,8 @@ func (w *writer) flush() error {
 	return w.control.Flush()
 }
 
+func (w *writer) idleSince() time.Time { return w.last }
+
 func (w *writer) arm() {
 	now := time.Now()
 	w.last = now

@@ -16,9 +16,8 @@ import (
 
 // stream answers with the events as a stream.
 func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
-	s := a.newStream(c, j, r)
 	if c.Request.Method == http.MethodHead {
-		s.header()
+		streamHeader(c.Writer.Header(), r)
 		return sendNothing(c, http.StatusOK)
 	}
 	leave, ok := a.enter()
@@ -26,7 +25,7 @@ func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
 		return a.refuse(c, j, r, a.busy())
 	}
 	defer leave()
-	ctx, cancel := whileValid(c)
+	ctx, cancel := whileValid(c.Request.Context(), c)
 	defer cancel()
 	from, err := a.openAt(ctx, j, r.place)
 	switch {
@@ -36,7 +35,18 @@ func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
 		return a.refuse(c, j, r, a.unlessLost(ctx, j.ID, err))
 	}
 	defer from.Close()
-	return s.run(ctx, from)
+	return a.streamed(c, j, r, func(ctx context.Context, s *session) error { return s.run(ctx, from) })
+}
+
+// streamed has run write to a session of the form that the request asks for.
+func (a *API) streamed(c *gin.Context, j *job.Job, r reading, run func(ctx context.Context, s *session) error) error {
+	if r.format == socketType {
+		return a.socket(c, j, r, run)
+	}
+	ctx, cancel := whileValid(c.Request.Context(), c)
+	defer cancel()
+	streamHeader(c.Writer.Header(), r)
+	return run(ctx, a.newSession(newWriter(c), j, r))
 }
 
 // streamNew answers the submit of a job with its events from the first. Its
@@ -44,31 +54,42 @@ func (a *API) stream(c *gin.Context, j *job.Job, r reading) error {
 func (a *API) streamNew(c *gin.Context, j job.Job) error {
 	r := reading{format: sseType}
 	from, err := a.openAt(c.Request.Context(), &j, r.place)
-	if err != nil {
-		return a.newStream(c, &j, r).turnAway(r.place, err) // the job is stored: no status may say that it is not
+	if err == nil {
+		defer from.Close()
 	}
-	defer from.Close()
-	return a.newStream(c, &j, r).run(c.Request.Context(), from)
+	return a.streamed(c, &j, r, func(ctx context.Context, s *session) error {
+		if err != nil {
+			return s.turnAway(r.place, err) // the job is stored: no status may say that it is not
+		}
+		return s.run(ctx, from)
+	})
 }
 
-// whileValid returns the request's context, which ends when its token does.
-func whileValid(c *gin.Context) (context.Context, context.CancelFunc) {
-	ctx := c.Request.Context()
+// whileValid returns ctx, which ends when the request's token does.
+func whileValid(ctx context.Context, c *gin.Context) (context.Context, context.CancelFunc) {
 	if claims, ok := claimsOf(c); ok {
 		return context.WithDeadlineCause(ctx, claims.Expires, errTokenEnd)
 	}
 	return context.WithCancel(ctx)
 }
 
-// session is one reader of a job's events, on Server-Sent Events or NDJSON. It
+// outlet is where a session's bytes go: they are on their way when Flush returns.
+type outlet interface {
+	Write(b []byte) (int, error)
+	Flush() error
+	idleSince() time.Time
+}
+
+// session is one reader of a job's events, on Server-Sent Events, NDJSON or a WebSocket. It
 // has no queue: while the reader is slow, nothing is read for it.
 type session struct {
-	*writer
+	outlet
 	api   *API
 	job   *job.Job
-	lines bool // NDJSON
+	lines bool // an event a line, with nothing around it
 	types filter
 
+	ended     string      // the reason that the reader was given for the end; "": the job is over
 	reset     string      // why the reader has yet to be told to start over; "": it need not be
 	at        job.Cursor  // behind the last event that the reader got or was spared
 	spared    bool        // the last one was not sent: the reader does not know at
@@ -76,19 +97,12 @@ type session struct {
 	silent    *time.Timer // set anew when it has fired, and not with each event: then it is time to look whether there was one
 }
 
-func (a *API) newStream(c *gin.Context, j *job.Job, r reading) *session {
-	return &session{
-		writer: newWriter(c), api: a, job: j, lines: r.format == ndjsonType,
-		types: r.types, at: r.place.cursor,
-	}
+func (a *API) newSession(to outlet, j *job.Job, r reading) *session {
+	return &session{outlet: to, api: a, job: j, lines: r.format != sseType, types: r.types, at: r.place.cursor}
 }
 
-func (s *session) header() {
-	h := s.Header()
-	h.Set("Content-Type", sseType)
-	if s.lines {
-		h.Set("Content-Type", ndjsonType)
-	}
+func streamHeader(h http.Header, r reading) {
+	h.Set("Content-Type", r.format)
 	h.Set("Cache-Control", "no-store, no-transform") // a proxy that compresses holds events back
 	h.Set("X-Accel-Buffering", "no")                 // so does nginx unless told
 }
@@ -120,7 +134,6 @@ func (s *session) run(ctx context.Context, from start) error {
 // begin sends the headers at once: who waits for the first event must know that
 // the stream stands.
 func (s *session) begin(reset string) error {
-	s.header()
 	var b []byte
 	if !s.lines {
 		b = sse.AppendRetry(b, between(minRetry, firstRetry))
@@ -145,7 +158,7 @@ func (s *session) write(b tape.Block) error {
 	if len(out) > 0 {
 		return s.send(out)
 	}
-	if time.Since(s.last) >= s.api.Heartbeat { // a reader that is spared all events still hears that the stream lives
+	if time.Since(s.idleSince()) >= s.api.Heartbeat { // a reader that is spared all events still hears that the stream lives
 		return s.beat()
 	}
 	return nil
@@ -202,7 +215,7 @@ func (s *session) appendReset(b []byte, first *string, at job.Cursor) ([]byte, e
 
 // tick beats if the reader has heard nothing for long.
 func (s *session) tick() error {
-	if rest := s.api.Heartbeat - time.Since(s.last); rest > 0 {
+	if rest := s.api.Heartbeat - time.Since(s.idleSince()); rest > 0 {
 		s.silent.Reset(rest)
 		return nil
 	}

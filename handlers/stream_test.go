@@ -264,14 +264,6 @@ func TestTokenEnds(t *testing.T) {
 	})
 }
 
-func TestWebSocket(t *testing.T) {
-	serve(t, func(t *testing.T, s *service) {
-		p := s.problem(s.get(pathOf(s.submit(), "/events"), "Upgrade", "WebSocket", "Connection", "Upgrade"), 400, "invalid-request")
-		require.Contains(t, p.Detail, "not supported by this version")
-		s.problem(s.get(pathOf(s.submit(), "/events?format=xml")), 400, "invalid-request")
-	})
-}
-
 // HEAD has the headers of GET and holds nothing.
 func TestHeadOfEvents(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {

@@ -60,6 +60,7 @@ type parts struct {
 	index   *index.Index
 	janitor *janitor.Janitor
 	desk    *worker.Desk
+	api     *handlers.API
 	server  *http.Server
 	ln      net.Listener
 
@@ -129,7 +130,9 @@ func (s *Server) drain(p *parts, endWork func()) error {
 	case <-p.worked:
 	case <-time.After(s.config.Drain - min(lastAnswers, s.config.Drain/2)):
 	}
-	return s.shut(ctx, p.server)
+	err := s.shut(ctx, p.server)
+	p.api.Wait(ctx)
+	return err
 }
 
 // shut closes the door, and what is still open when ctx ends: a connection that never
@@ -232,13 +235,13 @@ func (s *Server) face(ctx context.Context, p *parts) error {
 		return errors.Join(err, p.ln.Close())
 	}
 	gin.SetMode(gin.ReleaseMode)
-	api := &handlers.API{
+	p.api = &handlers.API{
 		Admin: admin, Store: p.broker, Jobs: p.index, Queue: p.queue, Hub: p.hub, Desk: p.desk, Tokens: access.NewSigner(key),
 		Kinds: byName(s.kinds), Log: s.config.Log,
 		Heartbeat: s.config.Heartbeat, Body: s.config.Limits.Body, Streams: s.config.Limits.Streams,
 		Hosts: s.config.Hosts, Origins: s.config.Origins,
 	}
-	handler, err := api.Handler()
+	handler, err := p.api.Handler()
 	if err != nil {
 		return errors.Join(err, p.ln.Close())
 	}
