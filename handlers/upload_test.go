@@ -141,7 +141,10 @@ func TestUpload_refused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			large(t, func(t *testing.T, s *service) {
-				s.problem(s.do("POST", c.path, body, append(c.headers, "Content-Type", someType)...), c.status, c.problem)
+				rec := httptest.NewRecorder()
+				s.handler().ServeHTTP(rec, s.sized(c.path, body, true, append(c.headers, "Content-Type", someType)...))
+				require.Equal(t, c.status, rec.Code, rec.Body.String())
+				require.Contains(t, rec.Body.String(), "/problems/"+c.problem)
 				require.NotContains(t, s.called(), "Upload")
 			})
 		})
