@@ -6,6 +6,7 @@ replace github.com/millstream/millstream => ../
 
 require (
 	github.com/chromedp/chromedp v0.23.0
+	github.com/coder/websocket v1.8.15
 	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/millstream/millstream v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1

@@ -31,6 +31,7 @@ var transports = map[string]transport{
 	"sse":    (*reader).readStream,
 	"ndjson": (*reader).readLines,
 	"page":   (*reader).readPage,
+	"socket": (*reader).readSocket,
 }
 
 // follow reads until the server says that the job is over.
