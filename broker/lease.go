@@ -45,7 +45,7 @@ func (b *Broker) Lease(ctx context.Context, worker string, kinds ...string) (id 
 			return "", 0, err
 		}
 		lease, err := b.ask(id, worker)
-		if !errors.Is(err, job.ErrLeaseLost) { // else it was canceled a moment ago
+		if !errors.Is(err, job.ErrLeaseLost) && !errors.Is(err, job.ErrDamaged) { // else it was canceled a moment ago, or is no fault of who asks
 			return id, lease, err
 		}
 	}

@@ -31,6 +31,7 @@ type entry struct {
 	still    chan struct{} // not nil: nothing is published until release; closed when nothing is in flight
 	task     *Task         // the attempt that runs in this process
 	damaged  error         // what is stored cannot be read: the job is not served
+	missed   int           // claims for which its first message was not there
 	stuck    bool          // it could not be moved; the archiver's own
 	remnant  bool          // at start: its first message was not there
 	ended    bool          // at start: its last message says that it is over

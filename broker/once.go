@@ -134,8 +134,17 @@ func refusedForGood(err error) bool {
 // again returns the job of a key that was used, or stores it if who used it could not.
 func (o *once) again(ctx context.Context, rec keyRecord) (job.Job, bool, error) {
 	j, err := o.b.Job(ctx, rec.Job)
-	if !errors.Is(err, job.ErrNotFound) || rec.Stored {
-		return j, true, err
+	if err == nil {
+		return j, true, nil
+	}
+	if !errors.Is(err, job.ErrNotFound) {
+		return job.Job{}, false, err
+	}
+	if rec, err = o.b.keyRecord(ctx, o.name); err != nil { // after the look: a job that left before it is noted by now
+		return job.Job{}, false, unavailable(err)
+	}
+	if rec.Stored {
+		return job.Job{}, true, job.ErrNotFound
 	}
 	if err := o.b.admit(&o.request, 0); err != nil {
 		return job.Job{}, false, err

@@ -53,7 +53,7 @@ func (b *Broker) claim(ctx context.Context, id job.ID, worker string) (*Task, er
 		return nil, job.ErrLeaseLost
 	}
 	input, err := b.input(ctx, id)
-	if errors.Is(err, errDamaged) && !errors.Is(err, errMissing) {
+	if errors.Is(err, errDamaged) && b.hopeless(e, err) {
 		b.setDamaged(e, err) // else it is claimed again and again
 	}
 	if err != nil {
@@ -81,6 +81,21 @@ func (b *Broker) claim(ctx context.Context, id job.ID, worker string) (*Task, er
 	}
 	t.begin()
 	return t, nil
+}
+
+// maxMissed is how often a message that is not there is looked for: a store that can open
+// no file says so as well, for a while.
+const maxMissed = 10
+
+// hopeless reports whether a job will not become readable.
+func (b *Broker) hopeless(e *entry, err error) bool {
+	if !errors.Is(err, errMissing) {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.missed++
+	return e.missed >= maxMissed
 }
 
 // running is the record that begins the attempt of a worker.

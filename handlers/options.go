@@ -162,12 +162,24 @@ func (o *options) setQuery(q url.Values) error {
 	return nil
 }
 
+// notOptions are headers of ours that say nothing of what is asked for: a server that sends
+// its jobs to another sends them.
+var notOptions = []string{"Millstream-Job", "Millstream-Attempt", "Millstream-Token"}
+
 // setHeader sets the options that are headers: Millstream-Max-Attempts for
-// max_attempts, and Millstream-Tags once for each tag.
+// max_attempts, and Millstream-Tags, or Millstream-Tag, once for each tag.
 func (o *options) setHeader(h http.Header) error {
-	for _, name := range unserved {
-		if h.Get(headerOf(name)) != "" {
-			return notServed("/" + name)
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		option, ours := strings.CutPrefix(name, "Millstream-")
+		option = strings.ToLower(strings.ReplaceAll(option, "-", "_"))
+		switch {
+		case !ours, slices.Contains(known, option), slices.Contains(notOptions, name):
+		case option == "tag":
+			o.tags = append(o.tags, h.Values(name)...)
+		case slices.Contains(unserved, option):
+			return notServed("/" + option)
+		default:
+			return job.Problemf("invalid-request", "There is no option %q.", clip(name, maxEchoName))
 		}
 	}
 	for _, name := range known {

@@ -54,7 +54,7 @@ func inputTypeOf(c *gin.Context, k *kind) (string, error) {
 }
 
 // rawOptions returns what the headers and the query ask for. The query wins: whoever
-// wrote the address saw it last.
+// wrote the address saw it last. Of tags all count.
 func rawOptions(c *gin.Context) (*options, error) {
 	o := new(options)
 	if err := o.setHeader(c.Request.Header); err != nil {

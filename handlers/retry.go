@@ -31,11 +31,17 @@ func (a *API) resubmit(c *gin.Context) error {
 		return a.unlessLost(c.Request.Context(), j.ID, err)
 	}
 	o := &options{retryOf: j.ID}
-	if r.Upload != nil { // which goes with its job: the new one gets one of its own
+	if u := r.Upload; u != nil { // which goes with its job: the new one gets one of its own
+		switch { // the rules may be others by now
+		case u.Size > k.MaxInput:
+			return tooLarge(k.MaxInput)
+		case k.input != nil:
+			return job.Problemf("invalid-input", "The kind takes JSON by now, and the first job's input is %s.", r.InputType)
+		}
 		ctx := c.Request.Context()
 		old := a.Store.OpenUpload(ctx, r.Upload)
 		defer old.Close()
-		o.large = told{old, func(err error) error { return a.unlessLost(ctx, j.ID, err) }}
+		o.large = told{old, func(err error) error { return a.unlessGone(ctx, j.ID, err) }}
 	}
 	return a.store(c, k, o, afresh(r, k, &j), "/input")
 }

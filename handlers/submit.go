@@ -182,12 +182,9 @@ func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at stri
 		return err
 	}
 	if o.large == nil {
-		err = a.takes(c.Request.Context(), k, r.Input, at)
-	} else if k.input != nil {
-		err = needJSON(c)
-	}
-	if err != nil {
-		return err
+		if err := a.takes(c.Request.Context(), k, r.Input, at); err != nil {
+			return err
+		}
 	}
 	streamed := negotiate(c.Request.Header, jsonType, sseType) == sseType
 	if r.CancelOnDisconnect && !streamed && preferencesOf(c.Request.Header).wait <= 0 {

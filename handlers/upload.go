@@ -11,9 +11,10 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
-// maxUploads is how many large inputs are taken in at once: of each, a piece is held in
-// memory, and whoever sends it may be slow.
-const maxUploads = 64
+// maxUploads is how many large inputs are taken in at once. Of each, a piece is held in
+// memory, so this is 128 MiB; and whoever sends one may be slow, so that fewer would be taken
+// by a few phones.
+const maxUploads = 256
 
 // input reads the body as the input of r. One that is too large to be held in memory is
 // returned, to be stored while it is read, once nothing else speaks against the job.

@@ -154,9 +154,15 @@ func (it *item) wait(now time.Time) {
 	}
 	l.later.add(it)
 	if l.later.first() == it {
-		l.timer.Reset(it.runAt.Sub(now))
+		l.timer.Reset(until(it.runAt, now))
 	}
 }
+
+// longest is how long a job that is due later is waited for at a time: timers know nothing
+// of a clock that was set, or of a machine that was asleep.
+const longest = time.Minute
+
+func until(at, now time.Time) time.Duration { return min(longest, at.Sub(now)) }
 
 // ripen moves what is due from later to ready.
 func (q *Queue) ripen(l *line) {
@@ -169,7 +175,7 @@ func (q *Queue) ripen(l *line) {
 		l.ready.add(it)
 	}
 	if it != nil {
-		l.timer.Reset(it.runAt.Sub(now))
+		l.timer.Reset(until(it.runAt, now))
 	}
 	l.look()
 }
