@@ -136,7 +136,19 @@ func TestUploadGoes(t *testing.T) {
 	})
 }
 
-// So does a result.
+// However many inputs expire at once, they are removed as fast as they can be stored.
+func TestManyUploadsGo(t *testing.T) {
+	both(t, func(t *testing.T, s store) {
+		b, _ := reopen(t, s, 0, largeKind)
+		const many = 50
+		for range many {
+			b.Discard(uploadTo(t, b, bytesOf(9)))
+		}
+		require.Eventually(t, func() bool { return len(uploadsIn(t, b)) == 0 }, 3*purgeTime, tick)
+	})
+}
+
+// A result goes too when its job expires.
 func TestResultGoes(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
 		k := largeKind
