@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -33,11 +35,23 @@ func (a *API) resubmit(c *gin.Context) error {
 	o := &options{retryOf: j.ID}
 	if r.Upload != nil { // which goes with its job: the new one gets one of its own
 		ctx := c.Request.Context()
+		if r.Upload.Size > k.MaxInput { // else it would be copied for nothing
+			return tooLarge(k.MaxInput)
+		}
 		old := a.Store.OpenUpload(ctx, r.Upload)
 		defer old.Close()
-		o.large = told{old, func(err error) error { return a.unlessLost(ctx, j.ID, err) }}
+		o.large = told{old, func(err error) error { return a.unlessGone(ctx, j.ID, err) }}
 	}
 	return a.store(c, k, o, afresh(r, k, &j), "/input")
+}
+
+// unlessGone returns the error of reading what lies beside a job, which goes with it: of one
+// that expired, or was erased, meanwhile, that is no damage.
+func (a *API) unlessGone(ctx context.Context, id job.ID, err error) error {
+	if _, gone := a.find(ctx, id); errors.Is(gone, errNoJob) {
+		return gone
+	}
+	return a.unlessLost(ctx, id, err)
 }
 
 // afresh returns what a job was asked for as a request of now, within the kind's rules of
