@@ -200,6 +200,17 @@ func TestUpload_once(t *testing.T) {
 	})
 }
 
+// It is the same body whether the kind of the day has it stored in pieces or not.
+func TestUpload_fingerprint(t *testing.T) {
+	for _, size := range []int{job.PieceSize + 1, 1 << 20} {
+		body := bytes.Repeat([]byte("x"), size)
+		held := fingerprint(&options{}, &job.Request{Kind: "large", InputType: someType, Input: body})
+		require.Equal(t, held, fingerprint(&options{}, &job.Request{Kind: "large", InputType: someType, Upload: uploadOf("u", body)}))
+		body[0]++
+		require.NotEqual(t, held, fingerprint(&options{}, &job.Request{Kind: "large", InputType: someType, Input: body}))
+	}
+}
+
 // A retry has an input of its own, with the same bytes.
 func TestUpload_retry(t *testing.T) {
 	large(t, func(t *testing.T, s *service) {
