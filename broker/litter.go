@@ -47,14 +47,15 @@ func (b *Broker) discardOf(j *job.Job) {
 	}
 }
 
-// maxRemoved is how many piles are removed in a tick: each may be thousands of messages,
-// and the store answers nobody else meanwhile.
-const maxRemoved = 16
+// cleanTime is how long pieces are removed in a tick: the store answers nobody else
+// meanwhile. A number of piles would not do: as many may expire in a tick as were stored in
+// one, and what is not removed is room that others do not get.
+const cleanTime = purgeTime / 4
 
 // clean removes the pieces whose time has come.
 func (b *Broker) clean() {
-	for range maxRemoved {
-		p, ok := b.nextPile(time.Now())
+	for begin := time.Now(); time.Since(begin) < cleanTime; {
+		p, ok := b.nextPile(begin)
 		if !ok {
 			return
 		}
@@ -68,7 +69,7 @@ func (b *Broker) clean() {
 			b.log.Warn("pieces of a job that is gone are not removed yet", zap.String("pieces", p.name), zap.Error(err))
 		}
 		b.mu.Lock()
-		heap.Push(&b.litter, p)
+		b.discard(p.name, time.Now().Add(storeTime)) // the others first
 		b.mu.Unlock()
 		return
 	}

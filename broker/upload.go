@@ -42,10 +42,22 @@ func (b *Broker) Upload(ctx context.Context, kind string, r io.Reader) (*job.Upl
 	u := &job.Upload{ID: rand.Text()}
 	err := b.upload(ctx, u, r)
 	if err != nil {
-		b.Discard(u)
+		b.discardTwice(u)
 		return nil, err
 	}
 	return u, nil
+}
+
+// lateTime is how long a piece may be on its way to the store after nobody waits for it any
+// more.
+const lateTime = time.Minute
+
+// discardTwice is Discard for an upload of which a piece may still be on its way.
+func (b *Broker) discardTwice(u *job.Upload) {
+	b.Discard(u)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.discard(uploadName(u.ID), time.Now().Add(lateTime))
 }
 
 func (b *Broker) upload(ctx context.Context, u *job.Upload, r io.Reader) error {

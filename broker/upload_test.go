@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -136,7 +137,19 @@ func TestUploadGoes(t *testing.T) {
 	})
 }
 
-// So does a result.
+// However many inputs expire at once, they are removed as fast as they can be stored.
+func TestManyUploadsGo(t *testing.T) {
+	both(t, func(t *testing.T, s store) {
+		b, _ := reopen(t, s, 0, largeKind)
+		const many = 50
+		for range many {
+			b.Discard(uploadTo(t, b, bytesOf(9)))
+		}
+		require.Eventually(t, func() bool { return len(uploadsIn(t, b)) == 0 }, 3*purgeTime, tick)
+	})
+}
+
+// A result goes too when its job expires.
 func TestResultGoes(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
 		k := largeKind
@@ -203,6 +216,29 @@ func TestUploadRefused(t *testing.T) {
 		require.ErrorIs(t, err, job.ErrDraining)
 		requireUploads(t, b, 2)
 	})
+}
+
+// A piece that comes to be stored when its upload was given up does not stay.
+func TestUploadLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &late{newShared(t)}
+		b := node(t, s)
+		_, err := b.Upload(t.Context(), testKind, strings.NewReader("x"))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		time.Sleep(5 * time.Second)
+		require.Len(t, uploadsIn(t, b), 1)
+		time.Sleep(lateTime)
+		require.Empty(t, uploadsIn(t, b))
+	})
+}
+
+// late is a store that takes what is put into it a moment after its caller has gone.
+type late struct{ store }
+
+func (s *late) place(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+	<-ctx.Done()
+	time.AfterFunc(2*purgeTime, func() { _ = s.put(context.Background(), name, data, ttl) })
+	return 0, ctx.Err()
 }
 
 // TestCrashInUpload ends the process before and after each step of a job with a large

@@ -38,6 +38,7 @@ type world struct {
 	many    map[string]job.Batch // by key
 	open    int                  // readers
 	uploads map[string][]byte    // by their checksums
+	unread  func() error         // why no upload can be read; nil: it can
 	id      job.ID               // of the next submit; "": the one it brings
 	batch   string               // of the next batch; "": a new one
 	room    int                  // jobs of a batch that are stored, from its first; 0: all

@@ -106,14 +106,6 @@ func (a *API) unlessLost(ctx context.Context, id job.ID, err error) error {
 	return job.Problemf("storage-unavailable", "Some of what is stored of this job cannot be read.")
 }
 
-// unlessGone returns err, unless the job is gone by now, with all that was to be read of it.
-func (a *API) unlessGone(ctx context.Context, id job.ID, err error) error {
-	if _, gone := a.find(ctx, id); errors.Is(gone, job.ErrNotFound) {
-		return gone
-	}
-	return err
-}
-
 // orNoJob returns err, but every "not found" in the same words.
 func orNoJob(err error) error {
 	if errors.Is(err, job.ErrNotFound) {

@@ -89,9 +89,9 @@ func fingerprint(o *options, r *job.Request) string {
 	case job.IsJSON(r.InputType):
 		input = compact(input)
 		size = int64(len(input))
-	default: // as if it were large: what that is may change
-		all := sha256.Sum256(input)
-		input = []byte(hex.EncodeToString(all[:]))
+	case size > job.PieceSize: // as if it were an upload, which it is where the kind takes more
+		whole := sha256.Sum256(input)
+		input = []byte(hex.EncodeToString(whole[:]))
 	}
 	sum := sha256.New()
 	_, _ = fmt.Fprintf(sum, "%s %q %q %s %d %d %d %d %q %q %d %t %q %d ", r.Kind, r.InputType, o.tags, o.level(), o.attempts,

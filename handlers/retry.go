@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -32,7 +34,7 @@ func (a *API) resubmit(c *gin.Context) error {
 	}
 	o := &options{retryOf: j.ID}
 	if u := r.Upload; u != nil { // which goes with its job: the new one gets one of its own
-		switch { // the rules may be others by now
+		switch { // by the kind's rules of now, and before it is copied for nothing
 		case u.Size > k.MaxInput:
 			return tooLarge(k.MaxInput)
 		case k.input != nil:
@@ -44,6 +46,15 @@ func (a *API) resubmit(c *gin.Context) error {
 		o.large = told{old, func(err error) error { return a.unlessGone(ctx, j.ID, err) }}
 	}
 	return a.store(c, k, o, afresh(r, k, &j), "/input")
+}
+
+// unlessGone returns the error of reading what lies beside a job, which goes with it: of one
+// that expired, or was erased, meanwhile, that is no damage.
+func (a *API) unlessGone(ctx context.Context, id job.ID, err error) error {
+	if _, gone := a.find(ctx, id); errors.Is(gone, errNoJob) {
+		return gone
+	}
+	return a.unlessLost(ctx, id, err)
 }
 
 // afresh returns what a job was asked for as a request of now, within the kind's rules of

@@ -39,8 +39,18 @@ func (w *world) Upload(_ context.Context, kind string, r io.Reader) (*job.Upload
 func (w *world) OpenUpload(_ context.Context, u *job.Upload) io.ReadSeekCloser {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.unread != nil {
+		return unreadInput{w.unread}
+	}
 	return held{bytes.NewReader(w.uploads[u.SHA256])}
 }
+
+// unreadInput is a large input that cannot be read.
+type unreadInput struct{ why func() error }
+
+func (r unreadInput) Read([]byte) (int, error)       { return 0, r.why() }
+func (r unreadInput) Seek(int64, int) (int64, error) { return 0, r.why() }
+func (r unreadInput) Close() error                   { return nil }
 
 func uploadOf(id string, b []byte) *job.Upload {
 	sum := sha256.Sum256(b)
@@ -191,6 +201,17 @@ func TestUpload_once(t *testing.T) {
 	})
 }
 
+// It is the same body whether the kind of the day has it stored in pieces or not.
+func TestUpload_fingerprint(t *testing.T) {
+	for _, size := range []int{job.PieceSize + 1, 1 << 20} {
+		body := bytes.Repeat([]byte("x"), size)
+		held := fingerprint(&options{}, &job.Request{Kind: "large", InputType: someType, Input: body})
+		require.Equal(t, held, fingerprint(&options{}, &job.Request{Kind: "large", InputType: someType, Upload: uploadOf("u", body)}))
+		body[0]++
+		require.NotEqual(t, held, fingerprint(&options{}, &job.Request{Kind: "large", InputType: someType, Input: body}))
+	}
+}
+
 // A retry has an input of its own, with the same bytes.
 func TestUpload_retry(t *testing.T) {
 	large(t, func(t *testing.T, s *service) {
@@ -204,6 +225,28 @@ func TestUpload_retry(t *testing.T) {
 		require.NotSame(t, first.Upload, s.last.Upload)
 		require.Equal(t, first.Upload.SHA256, s.last.Upload.SHA256)
 		require.Equal(t, someType, s.last.InputType)
+	})
+}
+
+// A retry says what is wrong with the first input; that it went with its job while it was
+// copied is no damage.
+func TestUpload_retryRefused(t *testing.T) {
+	large(t, func(t *testing.T, s *service) {
+		id := idOf(t, s.do("POST", "/v1/kinds/large/jobs", strings.Repeat("x", 1<<20), "Content-Type", someType))
+		s.begin(id)
+		s.failJob(id)
+		s.unread = func() error { return job.ErrDamaged }
+		s.problem(s.post(pathOf(id, "/retry"), ""), 500, "job-damaged")
+		s.last.Upload.Size = 3<<20 + 1
+		calls := len(s.called())
+		s.problem(s.post(pathOf(id, "/retry"), ""), 413, "too-large")
+		require.NotContains(t, s.called()[calls:], "Upload", "the kind takes less than it did")
+		s.last.Upload.Size = 1 << 20
+		s.unread = func() error {
+			s.edit(id, func(j *job.Job) { j.ExpiresAt = time.Now().Add(-time.Second) })
+			return job.ErrDamaged
+		}
+		s.problem(s.post(pathOf(id, "/retry"), ""), 404, "not-found")
 	})
 }
 
