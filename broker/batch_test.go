@@ -227,3 +227,25 @@ func TestKeyOfABatch(t *testing.T) {
 	require.NoError(t, again.Outcomes[2].Err)
 	require.ErrorIs(t, again.Outcomes[3].Err, job.ErrNotFound)
 }
+
+// A batch takes no more room than there is for all of it together.
+func TestBatchThatIsLargerThanTheRoom(t *testing.T) {
+	b := node(t, newShared(t))
+	const each = 100_000
+	b.room.limit.Store(1 << 20) // of which nine tenths are for submits, and each job takes twice
+	requests := make([]*job.Request, 10)
+	for i := range requests {
+		requests[i] = &job.Request{Kind: testKind, Input: make([]byte, each)}
+	}
+	got, err := b.SubmitAll(t.Context(), "", "", requests)
+	require.NoError(t, err)
+	stored := 0
+	for _, o := range got.Outcomes {
+		if o.Err == nil {
+			stored++
+		} else {
+			require.ErrorIs(t, o.Err, errFull())
+		}
+	}
+	require.Equal(t, 4, stored)
+}

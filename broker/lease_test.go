@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -211,4 +212,43 @@ func statusOf(t *testing.T, b *Broker, id job.ID) job.Status {
 	j, err := b.Job(t.Context(), id)
 	require.NoError(t, err)
 	return j.Status
+}
+
+// Whoever asks for work is not told of a job's damage: the next one is as good.
+func TestLeaseGoesRoundADamagedJob(t *testing.T) {
+	for name, damage := range map[string]func(m *memory, i int){
+		"changed": func(m *memory, i int) { m.log[i].data = append([]byte("x"), m.log[i].data[1:]...) },
+		"missing": func(m *memory, i int) { m.log = slices.Delete(m.log, i, i+1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory()
+			t.Cleanup(m.close)
+			b := pulling(t, shared{m})
+			ctx, cancel := context.WithCancel(t.Context())
+			worked := make(chan error, 1)
+			go func() {
+				worked <- b.Work(ctx, 0, func(context.Context, *Task) error { return nil })
+			}()
+			bad := job.NewID()
+			_, err := b.Submit(t.Context(), bad, &job.Request{Kind: testKind, Input: noise(2 * holdJob)}) // not held in memory
+			require.NoError(t, err)
+			good := submitTo(t, b)
+			m.mu.Lock()
+			damage(m, 0)
+			m.mu.Unlock()
+			id, _, err := b.Lease(t.Context(), "w", testKind)
+			require.NoError(t, err)
+			require.Equal(t, good, id)
+			require.Eventually(t, func() bool {
+				patience, cancel := context.WithTimeout(t.Context(), tick)
+				defer cancel()
+				_, _, err := b.Lease(patience, "w", testKind)
+				require.ErrorIs(t, err, job.ErrNotFound)
+				_, err = b.Job(t.Context(), bad)
+				return errors.Is(err, job.ErrDamaged)
+			}, 2*timeToWait, tick, "it is looked for some times, and then no more")
+			cancel()
+			require.NoError(t, <-worked)
+		})
+	}
 }

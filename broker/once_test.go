@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,4 +111,41 @@ func requireProblem(t *testing.T, problem *job.Problem, err error) {
 	var p *job.Problem
 	require.ErrorAs(t, err, &p)
 	require.Equal(t, problem.Name(), p.Name())
+}
+
+// staleKey answers the first question for a key as it was before its job had left.
+type staleKey struct {
+	store
+	asked atomic.Int32
+}
+
+func (s *staleKey) key(ctx context.Context, name string) ([]byte, error) {
+	data, err := s.store.key(ctx, name)
+	if err != nil || s.asked.Add(1) > 1 {
+		return data, err
+	}
+	var rec keyRecord
+	data, err = unseal(name, data)
+	if err == nil {
+		err = json.Unmarshal(data, &rec)
+	}
+	rec.Stored = false
+	return seal(name, mustJSON(rec)), err
+}
+
+// A job that goes between the look at its key and the look at itself is not made again.
+func TestOnceOfAJobThatGoesMeanwhile(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	b := node(t, shared{m})
+	j, _, err := b.SubmitOnce(t.Context(), "key", "f", &job.Request{Kind: testKind})
+	require.NoError(t, err)
+	require.NoError(t, b.Erase(t.Context(), j.ID, "me"))
+	require.Eventually(t, func() bool { return entryOf(b, j.ID) == nil }, timeToWait, tick)
+	b.purgeBelow(b.mark())
+	halt(b)
+	b = node(t, &staleKey{store: shared{m}})
+	_, replayed, err := b.SubmitOnce(t.Context(), "key", "f", &job.Request{Kind: testKind})
+	require.ErrorIs(t, err, job.ErrNotFound)
+	require.True(t, replayed)
 }

@@ -306,3 +306,21 @@ func sha256Of(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
+
+// After damage no input is removed that no job names: the job may be what is damaged.
+func TestNoSweepOfUploadsAfterDamage(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	b, _ := reopen(t, shared{m}, time.Hour)
+	id := job.NewID()
+	_, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind, Upload: uploadTo(t, b, bytesOf(job.PieceSize))})
+	require.NoError(t, err)
+	halt(b)
+	m.mu.Lock()
+	m.log[0].data[len(m.log[0].data)-1] ^= 1
+	m.mu.Unlock()
+	b, _ = reopen(t, shared{m}, time.Hour)
+	_, err = b.Job(t.Context(), id)
+	require.ErrorIs(t, err, job.ErrDamaged)
+	requireUploads(t, b, 1)
+}

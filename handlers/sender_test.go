@@ -84,6 +84,25 @@ func TestSenderComesBack(t *testing.T) {
 	})
 }
 
+// A sender that has two connections is there as long as one of them is.
+func TestSenderOnTwoConnections(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := job.NewID()
+		const body = `{"kind":"report","input":1,"cancel_on_disconnect":true}`
+		header := []string{"Accept", sseType, "Idempotency-Key", "k"}
+		first, second := s.sends(id, body, header...), s.sends(id, body, header...)
+		synctest.Wait()
+		first()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.True(t, s.now(id).CancelRequestedAt.IsZero())
+		second()
+		time.Sleep(senderGrace)
+		synctest.Wait()
+		require.Equal(t, job.StatusCanceled, s.now(id).Status)
+	})
+}
+
 func TestCancelOnDisconnectRefused(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {
 		a := s.post("/v1/jobs", `{"kind":"report","input":1,"cancel_on_disconnect":true}`)

@@ -111,7 +111,7 @@ func TestOptions(t *testing.T) {
 		},
 		"query": func(s *service) answer { return s.post("/v1/kinds/report/jobs"+query, "1") },
 		"header": func(s *service) answer {
-			return s.post("/v1/kinds/report/jobs", "1", "Millstream-Tags", "a", "Millstream-Tags", "b,c", "Millstream-Priority", "high",
+			return s.post("/v1/kinds/report/jobs", "1", "Millstream-Tag", "a", "Millstream-Tags", "b,c", "Millstream-Job", "of another server", "Millstream-Priority", "high",
 				"Millstream-Max-Attempts", "7", "Millstream-Timeout", "90s", "Millstream-Retention", "1h",
 				"Millstream-Start-Timeout", "60s", "Millstream-Deadline", "2000-01-02T00:00:00Z", "Millstream-Run-At", "2000-01-01T01:00:00Z")
 		},
@@ -245,6 +245,9 @@ func TestSubmitRefused(t *testing.T) {
 		"raw: no such kind":             {path: "/v1/kinds/nope/jobs", status: 404, problem: "not-found", pointer: "-"},
 		"raw: key":                      {path: "/v1/kinds/report/jobs", header: []string{"Idempotency-Key", `"a"b"`}, status: 400, problem: "invalid-request", pointer: "-"},
 		"raw: no option":                {path: "/v1/kinds/report/jobs?max_attemps=3", status: 400, problem: "invalid-request", pointer: "-", detail: "max_attemps"},
+		"raw: two delays":               {path: "/v1/kinds/report/jobs?delay=1h&delay=2h", status: 400, problem: "invalid-request", pointer: "-", detail: "twice"},
+		"raw: two deadlines":            {path: "/v1/kinds/report/jobs?deadline=1h&deadline=2h", status: 400, problem: "invalid-request", pointer: "-", detail: "twice"},
+		"raw: no such header":           {path: "/v1/kinds/report/jobs", header: []string{"Millstream-Max-Attemps", "3"}, status: 400, problem: "invalid-request", pointer: "-", detail: "Millstream-Max-Attemps"},
 		"raw: option not served":        {path: "/v1/kinds/report/jobs?webhook=x", status: 400, problem: "invalid-request", pointer: "/webhook", detail: "not supported by this version"},
 		"raw: header not served":        {path: "/v1/kinds/report/jobs", header: []string{"Millstream-Webhook", "x"}, status: 400, problem: "invalid-request", pointer: "/webhook", detail: "not supported by this version"},
 		"raw: bad option":               {path: "/v1/kinds/report/jobs?max_attempts=many", status: 400, problem: "invalid-request", pointer: "/max_attempts"},

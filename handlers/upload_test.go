@@ -64,6 +64,7 @@ func large(t *testing.T, test func(t *testing.T, s *service)) {
 		a.Body = 1 << 20
 		a.Kinds = map[string]job.Kind{
 			"large":  {Name: "large", MaxInput: 3 << 20},
+			"small":  {Name: "small", MaxInput: 1000},
 			"schema": {Name: "schema", MaxInput: 3 << 20, Input: []byte(`{"type":"object"}`)},
 		}
 	})
@@ -247,6 +248,23 @@ func TestUpload_retryRefused(t *testing.T) {
 			return job.ErrDamaged
 		}
 		s.problem(s.post(pathOf(id, "/retry"), ""), 404, "not-found")
+	})
+}
+
+// A retry is held to the rules of its day, whatever the first job was held to.
+func TestUpload_retryByOtherRules(t *testing.T) {
+	large(t, func(t *testing.T, s *service) {
+		for kind, problem := range map[string]string{"schema": "invalid-input", "small": "too-large"} {
+			id := idOf(t, s.do("POST", "/v1/kinds/large/jobs", strings.Repeat("x", 1<<20), "Content-Type", someType))
+			s.begin(id)
+			s.failJob(id)
+			s.mu.Lock()
+			s.jobs[id].job.Kind = kind // as if its rules had changed
+			s.mu.Unlock()
+			a := s.post(pathOf(id, "/retry"), "", "Content-Type", jsonType)
+			require.Contains(t, a.body, "/problems/"+problem)
+		}
+		require.Len(t, s.jobs, 2)
 	})
 }
 
