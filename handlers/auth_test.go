@@ -48,6 +48,9 @@ func TestTokens(t *testing.T) {
 
 		"POST /v1/leases/:lease/events": {own: 403, foreign: 403},
 		"GET /v1/leases/:lease/input":   {own: 403, foreign: 403},
+
+		"GET /client.js":   {own: 200, foreign: 200},
+		"GET /client.d.ts": {own: 200, foreign: 200},
 	}
 	serve(t, func(t *testing.T, s *service) {
 		id, other := s.submit(), s.submit()

@@ -25,7 +25,11 @@ func (a *API) events(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	r := reading{format: format, place: placeOf(c.Request.Header, query), types: typesOf(query)}
+	unnamed, err := unnamedIn(query)
+	if err != nil {
+		return err
+	}
+	r := reading{format: format, place: placeOf(c.Request.Header, query), types: typesOf(query), unnamed: unnamed}
 	c.Set(asked, r)
 	j, err := a.lookup(c)
 	switch {
@@ -45,6 +49,8 @@ type reading struct {
 	format string // media type
 	place  place
 	types  filter
+
+	unnamed bool // no event: line, so that EventSource's onmessage gets all
 }
 
 // asked is where the reading that a request asks for is kept with it.
@@ -68,6 +74,17 @@ func (a *API) formatOf(r *http.Request, q url.Values) (string, error) {
 	default:
 		return "", job.Problemf("invalid-request", "format: must be sse, json or ndjson")
 	}
+}
+
+// unnamedIn reads names=on|off.
+func unnamedIn(q url.Values) (bool, error) {
+	switch q.Get("names") {
+	case "", "on":
+		return false, nil
+	case "off":
+		return true, nil
+	}
+	return false, job.Problemf("invalid-request", "names: must be on or off")
 }
 
 // filter is the set of types that a reader wants; nil: all.

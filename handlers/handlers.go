@@ -155,6 +155,8 @@ func (a *API) Routes(r gin.IRouter) {
 	get(r, "/livez", a.handle(a.livez))              // health.go
 	get(r, "/readyz", a.handle(a.readyz))            // health.go
 	get(r, "/problems/:name", a.handle(problemPage)) // problems.go
+	get(r, "/client.js", a.handle(webFile))          // web.go
+	get(r, "/client.d.ts", a.handle(webFile))        // web.go
 
 	v1 := r.Group("/v1", a.handle(wellFormed), a.handle(a.authenticated)) // query.go, auth.go
 	v1.POST("/jobs", a.handle(a.submit))                                  // submit.go

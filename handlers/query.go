@@ -15,7 +15,7 @@ import (
 var cursorNames = []string{"after", "lastEventId", "last_event_id"}
 
 // single are the parameters that one value is taken of, beside the cursors.
-var single = append([]string{"format", "limit", "wait", "access_token"},
+var single = append([]string{"format", "names", "limit", "wait", "access_token"},
 	slices.DeleteFunc(slices.Clone(known), func(option string) bool { return option == "tags" })...)
 
 // wellFormed refuses a query that cannot be read as it was meant: to leave out what

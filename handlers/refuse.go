@@ -11,6 +11,7 @@ import (
 
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/sse"
+	"github.com/millstream/millstream/pkg/tape"
 )
 
 // When a reader comes back. A browser obeys retry: and nothing else.
@@ -101,7 +102,8 @@ func (s *session) end(err error) error {
 	s.ended = endReason(err)
 	e := aside(s.job, job.StreamEnd, s.at, job.MustData(map[string]string{"reason": s.ended}))
 	if s.placeless && !s.lines {
-		b = sse.AppendEvent(b, "", string(e.Type), e.AppendJSON(nil))
+		f := tape.Frame{Type: string(e.Type), JSON: e.AppendJSON(nil)}
+		b = s.appendFrame(b, f)
 	} else {
 		b = s.appendEvent(b, &e)
 	}

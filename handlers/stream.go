@@ -88,6 +88,7 @@ type session struct {
 	job   *job.Job
 	lines bool // an event a line, with nothing around it
 	types filter
+	named bool // each event has its name in a line of its own
 
 	ended     string      // the reason that the reader was given for the end; "": the job is over
 	reset     string      // why the reader has yet to be told to start over; "": it need not be
@@ -98,7 +99,7 @@ type session struct {
 }
 
 func (a *API) newSession(to outlet, j *job.Job, r reading) *session {
-	return &session{outlet: to, api: a, job: j, lines: r.format != sseType, types: r.types, at: r.place.cursor}
+	return &session{outlet: to, api: a, job: j, lines: r.format != sseType, types: r.types, named: !r.unnamed, at: r.place.cursor}
 }
 
 func streamHeader(h http.Header, r reading) {
@@ -172,7 +173,7 @@ func (s *session) encode(b tape.Block) (out []byte, err error) {
 			return nil, err
 		}
 	}
-	if s.types == nil && !s.lines {
+	if s.types == nil && !s.lines && s.named {
 		if out == nil {
 			return b.Bytes, nil
 		}
@@ -197,12 +198,18 @@ func (s *session) appendFrame(b []byte, f tape.Frame) []byte {
 	if s.lines {
 		return append(append(b, f.JSON...), '\n')
 	}
+	if !s.named {
+		f.Type = ""
+	}
 	return sse.AppendEvent(b, f.ID, f.Type, f.JSON)
 }
 
 func (s *session) appendEvent(b []byte, e *job.Event) []byte {
 	if s.lines {
 		return append(e.AppendJSON(b), '\n')
+	}
+	if !s.named {
+		return sse.AppendEvent(b, e.Cursor().String(), "", e.AppendJSON(nil))
 	}
 	return tape.AppendFrame(b, e)
 }
