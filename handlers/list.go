@@ -33,6 +33,9 @@ func (a *API) list(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if claims, ok := claimsOf(c); ok {
+		q.Owner = claims.Owner
+	}
 	b, err := a.listPage(c.Request.Context(), &q)
 	if err != nil {
 		return err
