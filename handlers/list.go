@@ -127,7 +127,7 @@ func toTime(t *time.Time, v string) (must string) {
 	case err != nil:
 		return "a time such as 2026-11-22T10:00:00Z"
 	}
-	*t = at
+	*t = somewhen(at)
 	return ""
 }
 
