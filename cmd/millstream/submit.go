@@ -272,6 +272,8 @@ func (r *remote) unanswered(status io.Writer, err error) error {
 		return input
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(status, "Interrupted before the answer: "+unknown+".")
+	case errors.Is(err, errNotOver):
+		return &exitError{exitNotOver, fmt.Errorf("%w, nor was the submit answered; %s", err, unknown)}
 	case away(err) != nil && !neverReached(err):
 		return &exitError{exitServer, fmt.Errorf("%w; %s", inPlainWords(r.address, err), unknown)}
 	}
