@@ -32,6 +32,10 @@ func TestModel(t *testing.T) {
 			"":            m.check,
 			"submit":      m.submit,
 			"submit late": m.submitLate,
+			"batch":       m.submitBatch,
+			"batch dies":  m.batchDies,
+			"repeat":      m.repeat,
+			"misuse":      m.misuse,
 			"claim":       m.claim,
 			"lease":       m.takeLease,
 			"lapse":       m.lapse,
@@ -52,12 +56,14 @@ func TestModel(t *testing.T) {
 
 // model is what should be: of each job who holds it, and what must not be undone.
 type model struct {
-	memory *memory
-	now    *Broker   // the process that lives
-	hands  *hands    // its pull workers
-	old    []*Broker // stopped ones, which come back to write
-	jobs   []*modelJob
-	tasks  []*modelTask // all that were ever claimed
+	memory  *memory
+	on      store     // what the next process stands on; nil: all that the last one left
+	now     *Broker   // the process that lives
+	hands   *hands    // its pull workers
+	old     []*Broker // stopped ones, which come back to write
+	jobs    []*modelJob
+	batches []*modelBatch
+	tasks   []*modelTask // all that were ever claimed
 }
 
 type modelJob struct {
@@ -88,7 +94,11 @@ func (m *model) open(t *rapid.T) {
 	pulled := k
 	pulled.Name, pulled.Lease = pulledKind, time.Hour
 	q := queue.New(k, pulled)
-	b, err := open(context.Background(), shared{m.memory}, Options{Kinds: []job.Kind{k, pulled}, Queue: q, Folds: []func(*job.Commit){q.Fold}, Log: zap.NewNop()})
+	var s store = shared{m.memory}
+	if m.on != nil {
+		s = m.on
+	}
+	b, err := open(context.Background(), s, Options{Kinds: []job.Kind{k, pulled}, Queue: q, Folds: []func(*job.Commit){q.Fold}, Log: zap.NewNop()})
 	require.NoError(t, err)
 	m.now, m.hands = b, newHands(t, b)
 }
@@ -120,7 +130,7 @@ func (m *model) submit(t *rapid.T)     { m.add(t, time.Time{}) }
 func (m *model) submitLate(t *rapid.T) { m.add(t, time.Now().Add(-time.Second)) }
 
 func (m *model) add(t *rapid.T, deadline time.Time) {
-	if len(m.jobs) == 2 {
+	if len(m.jobs) >= 2 {
 		t.Skip("enough for things to happen to each")
 	}
 	id, kind := job.NewID(), rapid.SampledFrom([]string{testKind, pulledKind}).Draw(t, "kind")
@@ -172,7 +182,7 @@ func (m *model) says(t *rapid.T, do func(*modelTask) error) (*modelTask, bool) {
 	switch {
 	case holds:
 		require.NoError(t, err)
-	case task.b != m.now && errors.Is(err, errSilent): // what it would have to read on from was moved and purged
+	case task.b != m.now && (errors.Is(err, errSilent) || errors.Is(err, job.ErrDamaged)): // what it would have to read on from was moved and purged, all or some of it
 	default:
 		require.ErrorIs(t, err, job.ErrLeaseLost)
 	}
@@ -276,6 +286,7 @@ func (m *model) next(t *rapid.T) {
 // check looks at all that is stored.
 func (m *model) check(t *rapid.T) {
 	requireFloors(t, m.now)
+	require.Empty(t, m.strangers(), "nobody has submitted them")
 	for _, j := range m.jobs {
 		got, err := m.now.Job(context.Background(), j.id)
 		require.NoError(t, err)
@@ -331,6 +342,7 @@ func (m *model) types(t *rapid.T, j *modelJob) (types []job.Type) {
 
 // finish brings every job to its end.
 func (m *model) finish(t *rapid.T) {
+	m.repeatAll(t)
 	for _, j := range m.jobs {
 		if j.holder != nil {
 			require.NoError(t, j.holder.done())
@@ -342,5 +354,7 @@ func (m *model) finish(t *rapid.T) {
 		}
 		require.True(t, m.status(t, j).Over())
 	}
+	m.archive(t)
+	m.repeatAll(t)
 	m.check(t)
 }

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"syscall"
@@ -44,4 +47,22 @@ func TestKeyOnAnAddressThatOthersReach(t *testing.T) {
 	events := s.open(j.Links["events"] + "?access_token=" + j.Token).rest()
 	require.Equal(t, "job.succeeded", events[len(events)-1].Type)
 	require.Equal(t, http.StatusForbidden, submit("Authorization", "Bearer "+j.Token).Status)
+
+	a := s.ask("POST", "/v1/jobs", strings.NewReader(`[{"kind":"cat","input":1},{"kind":"cat","input":2}]`), "Content-Type", "application/json", "Authorization", "Bearer "+told[0])
+	var b struct{ Batch, Token string }
+	require.NoError(t, json.Unmarshal(a.Body, &b), "%s", a.Body)
+	out, err := list(s, b.Token, "--batch", b.Batch)
+	require.NoError(t, err, "%s", out)
+	require.Equal(t, 2, strings.Count(out, "\n"), "all of its batch, and nothing else: %s", out)
+	out, err = list(s, b.Token)
+	require.Error(t, err)
+	require.Contains(t, out, "A read token reads")
+}
+
+// list runs the command with a key in its environment.
+func list(s *server, key string, args ...string) (string, error) {
+	cmd := exec.Command(binary, append([]string{"list", "--server", s.base}, args...)...)
+	cmd.Env = append(os.Environ(), "MILLSTREAM_KEY="+key)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -113,7 +114,12 @@ func TestOneKeyIsOneBatch(t *testing.T) {
 			go func() { told <- insistOnBatch(t, s, key, jobs) }()
 		}
 		for range 3 {
-			<-time.After(time.Duration(r.IntN(30)) * time.Millisecond) // somewhere in the middle
+			some := 1 + r.IntN(jobs)
+			depth := 0
+			for end := time.Now().Add(patience); len(told) == 0 && depth < some; depth = depthOf(s, "k") { // at once: it takes milliseconds
+				require.True(t, time.Now().Before(end), "it goes on")
+			}
+			t.Logf("killed at %d of %d, %d told", depth, jobs, len(told))
 			s.kill()
 			s.boot()
 		}
@@ -133,6 +139,18 @@ func TestOneKeyIsOneBatch(t *testing.T) {
 	out, err := s.offline("verify")
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, string(out), fmt.Sprintf("jobs: 0 live, %d finished", rounds*jobs), "and none besides")
+}
+
+// depthOf returns how many jobs of a kind wait or run; 0 if nobody answers.
+func depthOf(s *server, kind string) int {
+	resp, err := http.Get(s.base + "/v1/kinds/" + kind)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	var k struct{ Queue struct{ Queued, Running int } }
+	_ = json.NewDecoder(resp.Body).Decode(&k)
+	return k.Queue.Queued + k.Queue.Running
 }
 
 // insistOnBatch submits a batch until all of its jobs are stored, and returns its id and

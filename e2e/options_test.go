@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"net/http"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -92,4 +94,30 @@ func TestSenderLeaves(t *testing.T) {
 	_ = resp.Body.Close()
 	s.until(id, "canceled")
 	require.Equal(t, http.StatusAccepted, s.ask("POST", "/v1/jobs/"+id+"/retry", nil).Status)
+}
+
+// Nor does one of a command that is killed; who kills the server instead kills no job.
+func TestCommandLeaves(t *testing.T) {
+	t.Parallel()
+	s := start(t, object{"kinds": object{"slow": object{"max_attempts": 10, "exec": object{"command": []string{"sh", "-c", "echo ready; sleep 1000"}}}}})
+	cmd := exec.CommandContext(t.Context(), binary, "submit", "slow", "-i", "x", "--watch", "--cancel-on-disconnect", "--server", s.base)
+	cmd.SysProcAttr = withUs
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	said := bufio.NewReader(stderr)
+	first, err := said.ReadString('\n')
+	require.NoError(t, err)
+	id := strings.TrimSpace(first)
+	s.until(id, "running")
+	s.kill()
+	s.boot()
+	for line := ""; !strings.Contains(line, "running, attempt 2"); { // seen on a new connection
+		line, err = said.ReadString('\n')
+		require.NoError(t, err)
+	}
+	s.until(id, "running")
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	s.until(id, "canceled")
 }

@@ -21,8 +21,8 @@ const challenge = `Bearer realm="millstream"`
 
 // authenticated checks the token of a request. The admin key may do everything, and
 // so may a request without credentials where there is no such key: who reaches
-// that server is trusted. A read token reads its job, or the jobs of its batch, and does
-// nothing else.
+// that server is trusted. A read token reads its job, or the jobs of its batch and the list
+// of them, and does nothing else.
 func (a *API) authenticated(c *gin.Context) error {
 	token, sent, err := tokenOf(c.Request)
 	switch {
@@ -39,7 +39,7 @@ func (a *API) authenticated(c *gin.Context) error {
 		c.Header("WWW-Authenticate", challenge+`, error="invalid_token"`)
 		return job.Problemf("unauthenticated", "The token is not valid, or no longer.")
 	}
-	if !reads(c) {
+	if !reads(c) && !listsOwn(c, &claims) {
 		return job.Problemf("forbidden", "A read token reads its job or batch and does nothing else.")
 	}
 	c.Set(bearer, claims)
@@ -56,6 +56,13 @@ func (a *API) isAdmin(r *http.Request, token string) bool {
 func reads(c *gin.Context) bool {
 	m := c.Request.Method
 	return (m == http.MethodGet || m == http.MethodHead) && strings.HasPrefix(c.FullPath(), "/v1/jobs/:id")
+}
+
+// listsOwn reports whether the request lists jobs of the batch that the token reads.
+func listsOwn(c *gin.Context, claims *access.Claims) bool {
+	m := c.Request.Method
+	of := queryOf(c.Request)["batch"]
+	return (m == http.MethodGet || m == http.MethodHead) && c.FullPath() == "/v1/jobs" && claims.Batch != "" && len(of) == 1 && of[0] == claims.Batch
 }
 
 // tokenOf returns the bearer token of a request: of its header, or of its query

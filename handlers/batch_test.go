@@ -313,6 +313,41 @@ func TestTokenOfABatch(t *testing.T) {
 	require.Equal(t, now, lastExpiry([]*job.Job{{ExpiresAt: now.Add(-1)}, {ExpiresAt: now}, {ExpiresAt: now.Add(-2)}}))
 }
 
+// It lists its batch, and by no query anything else.
+func TestTokenListsItsBatch(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		b, other := s.accepted(s.post("/v1/jobs", arrayOf(3))), s.accepted(s.post("/v1/jobs", arrayOf(1)))
+		bearer := []string{"Authorization", "Bearer " + b.Token}
+		for query, method := range map[string]string{
+			"": "GET", "&status=queued&kind=report&limit=1": "GET", "&cursor=": "GET", "&limit=2": "HEAD",
+		} {
+			s.query = job.Query{}
+			require.Equal(t, 200, s.do(method, "/v1/jobs?batch="+b.Batch+query, "", bearer...).StatusCode, query)
+			require.Equal(t, b.Batch, s.query.Batch)
+			require.Equal(t, anonymous, s.query.Owner, "a token reads no more than its owner")
+		}
+		s.get("/v1/jobs?batch=" + b.Batch + "&access_token=" + b.Token)
+		require.Equal(t, anonymous, s.query.Owner)
+		s.problem(s.get("/v1/jobs?limit=0&batch="+b.Batch, bearer...), 400, "invalid-request")
+
+		one := s.signer.Mint(b.Jobs[0].ID, anonymous, time.Time{})
+		s.forget()
+		for _, query := range []string{
+			"", "?", "?limit=1", "?batch=", "?batch=" + other.Batch, "?batch=" + strings.ToUpper(b.Batch), "?Batch=" + b.Batch,
+			"?batch=" + b.Batch + "&batch=" + other.Batch, "?batch=" + other.Batch + "&batch=" + b.Batch, "?batch=" + b.Batch + "&batch=" + b.Batch,
+			"?tag=" + b.Batch, "?cursor=" + job.ListCursor{Created: 1, ID: b.Jobs[0].ID}.String(),
+		} {
+			s.problem(s.get("/v1/jobs"+query, bearer...), 403, "forbidden")
+		}
+		s.problem(s.get("/v1/jobs?batch="+b.Batch, "Authorization", "Bearer "+one), 403, "forbidden")
+		s.problem(s.get("/v1/jobs?batch=", "Authorization", "Bearer "+one), 403, "forbidden")
+		s.problem(s.get("/v1/kinds?batch="+b.Batch, bearer...), 403, "forbidden")
+		s.problem(s.post("/v1/jobs?batch="+b.Batch, arrayOf(1), bearer...), 403, "forbidden")
+		s.problem(s.post("/v1/kinds/report/jobs?batch="+b.Batch, "1", bearer...), 403, "forbidden")
+		require.Empty(t, s.called())
+	})
+}
+
 // A thousand items that are wrong in a thousand ways are answered with no more than a few
 // times what they are.
 func TestBatchDoesNotEcho(t *testing.T) {

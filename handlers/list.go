@@ -33,6 +33,9 @@ func (a *API) list(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if claims, ok := claimsOf(c); ok {
+		q.Owner = claims.Owner
+	}
 	b, err := a.listPage(c.Request.Context(), &q)
 	if err != nil {
 		return err
@@ -124,7 +127,7 @@ func toTime(t *time.Time, v string) (must string) {
 	case err != nil:
 		return "a time such as 2026-11-22T10:00:00Z"
 	}
-	*t = at
+	*t = somewhen(at)
 	return ""
 }
 

@@ -285,7 +285,16 @@ func (o *options) deadlineAt(now time.Time) (time.Time, error) {
 	case at.Sub(now) > maxAhead:
 		return time.Time{}, invalid("/deadline", "must be at most %s from now", maxAhead)
 	}
-	return at.UTC().Truncate(time.Millisecond), nil
+	return somewhen(at.UTC().Truncate(time.Millisecond)), nil
+}
+
+// somewhen returns a time that was named: the zero time, which may be named too, would stand
+// for none.
+func somewhen(at time.Time) time.Time {
+	if at.IsZero() {
+		return at.Add(time.Millisecond)
+	}
+	return at
 }
 
 func (o *options) check(k *kind) error {

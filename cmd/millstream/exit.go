@@ -34,7 +34,7 @@ const exitHelp = `Exit codes:
   4    the server cannot be reached, or it refused
   5    the job was not over when --wait was
   6    the store is damaged
-  130  interrupted; the job goes on
+  130  interrupted; the job goes on, unless it was submitted with --cancel-on-disconnect
 Of several jobs the first of 4, 1, 3 that holds for any of them counts.`
 
 // exitError is an error that decides the code the program ends with. Its err may

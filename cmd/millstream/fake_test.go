@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -178,6 +179,10 @@ func fakeSubmit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
+	if r.Header.Get("Accept") == "text/event-stream" {
+		fakeHeld(w, r, j)
+		return
+	}
 	o := j.object()
 	o["status"] = "queued"
 	o["asked"] = fmt.Sprintf("%s %s %q", r.URL.RawQuery, r.Header.Get("Content-Type"), body)
@@ -249,6 +254,38 @@ func fakeResult(w http.ResponseWriter, _ *http.Request, j fakeJob) {
 	fmt.Fprint(w, j.result)
 }
 
+// fakeHeld shows a job to who submits it and stays: to who has come for the first time, by
+// its key, one event, and then all there are.
+func fakeHeld(w http.ResponseWriter, r *http.Request, j fakeJob) {
+	key := r.Header.Get("Idempotency-Key")
+	if r.URL.RawQuery != "cancel_on_disconnect=true" || key == "" {
+		refuse(w, http.StatusBadRequest, job.Problemf("invalid-request", "a sender that may go"))
+		return
+	}
+	n := len(j.events)
+	if _, again := fakeHeldKeys.LoadOrStore(key, j.name); !again {
+		n = 1
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	fmt.Fprint(w, "retry: 1\n")
+	for _, e := range j.events[:n] {
+		fakeFrame(w, j, e)
+	}
+	w.(http.Flusher).Flush()
+	if n == len(j.events) && j.endless {
+		<-r.Context().Done()
+	}
+	panic(http.ErrAbortHandler)
+}
+
+var fakeHeldKeys sync.Map
+
+func fakeFrame(w io.Writer, j fakeJob, record job.Record) {
+	e := job.Event{Job: j.id(), Record: record}
+	e.Place = job.Place{Position: 100 + e.Seq, Epoch: 1}
+	fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", e.Cursor(), e.Type, e.AppendJSON(nil))
+}
+
 func fakeEvents(w http.ResponseWriter, r *http.Request, j fakeJob) {
 	after := r.Header.Get("Last-Event-ID")
 	if after == "" {
@@ -262,9 +299,7 @@ func fakeEvents(w http.ResponseWriter, r *http.Request, j fakeJob) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	fmt.Fprint(w, "retry: 1\n")
 	if int(c.Seq) < len(j.events) {
-		e := job.Event{Job: j.id(), Record: j.events[c.Seq]}
-		e.Place = job.Place{Position: 100 + e.Seq, Epoch: 1}
-		fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", e.Cursor(), e.Type, e.AppendJSON(nil))
+		fakeFrame(w, j, j.events[c.Seq])
 	}
 	w.(http.Flusher).Flush()
 	if int(c.Seq) >= len(j.events) {

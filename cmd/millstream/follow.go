@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 
 	"github.com/millstream/millstream/pkg/client"
@@ -12,9 +13,9 @@ import (
 )
 
 // follow shows a job's events to its end and returns the last one; it is nil if
-// there was none behind after.
-func (r *remote) follow(ctx context.Context, id job.ID, after string) (last *client.Event, err error) {
-	for e, err := range r.Events(ctx, id, after) {
+// there was none.
+func (r *remote) follow(events iter.Seq2[client.Event, error]) (last *client.Event, err error) {
+	for e, err := range events {
 		if err != nil {
 			return last, err
 		}
@@ -61,6 +62,8 @@ type following struct {
 	view   view
 	after  string        // the event to begin behind; empty: the first
 	within time.Duration // how long to wait for the end; 0: for ever
+
+	submit func(context.Context) iter.Seq2[client.Event, error] // the job, which does not outlive this; nil: it is there
 }
 
 // followOne shows one job to its end, on out what it made and on status the rest.
@@ -69,6 +72,12 @@ func (r *remote) followOne(ctx context.Context, id job.ID, f following, out, sta
 	o := &output{w: out}
 	r.screen = f.screen(o, status)
 	last, err := r.followIn(ctx, id, f)
+	switch {
+	case id == "" && last == nil:
+		return r.unanswered(status, err)
+	case id == "":
+		id = last.Job
+	}
 	if err != nil {
 		return r.interrupted(status, id, f, last, err)
 	}
@@ -89,7 +98,10 @@ func (r *remote) followIn(ctx context.Context, id job.ID, f following) (*client.
 		ctx, stop = context.WithTimeoutCause(ctx, f.within, errNotOver)
 		defer stop()
 	}
-	return r.follow(ctx, id, f.after)
+	if f.submit != nil {
+		return r.follow(f.submit(ctx))
+	}
+	return r.follow(r.Events(ctx, id, f.after))
 }
 
 func (f following) screen(o *output, status io.Writer) screen {
@@ -131,11 +143,15 @@ var errNotOver = errors.New("the job is not over yet")
 // interrupted says how to take up a watch again that ended before its job.
 func (r *remote) interrupted(w io.Writer, id job.ID, f following, last *client.Event, err error) error {
 	again := r.again(id, f, last)
+	goesOn := "goes on"
+	if f.submit != nil {
+		goesOn = "is asked to end in ten seconds"
+	}
 	switch {
 	case errors.Is(err, errNotOver):
-		return &exitError{exitNotOver, fmt.Errorf("%w; it goes on: %s", errNotOver, again)}
+		return &exitError{exitNotOver, fmt.Errorf("%w; it %s: %s", errNotOver, goesOn, again)}
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintf(w, "The job goes on: %s\n", again)
+		fmt.Fprintf(w, "The job %s: %s\n", goesOn, again)
 	case last != nil && !errors.Is(err, job.ErrNotFound) && !errors.As(err, new(*exitError)):
 		return &exitError{exitServer, fmt.Errorf("%w\nThe job may go on: %s", inPlainWords(r.address, err), again)}
 	}

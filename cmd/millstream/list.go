@@ -37,7 +37,7 @@ func listCommand() *cobra.Command {
 		Long: `Lists jobs, newest first: id, kind, status, attempt, when it was created, and tags.
 On a terminal the columns have names, and say how long ago that was. With --json each
 job is its JSON object, one a line; a result that is not small stands there by
-reference.`,
+reference. With --batch the key may be the read token of that batch.`,
 		Example: `  millstream list
   millstream list --status failed --created-after 24h --all
   millstream list --kind resize --tag nightly --json | jq .error

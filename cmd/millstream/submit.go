@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"net/http"
 	"os"
 	"strings"
@@ -42,7 +43,9 @@ func submitCommand() *cobra.Command {
 
 With --watch it follows the job as 'watch' does. With --wait it waits in silence and
 prints the result. Either prints the id on standard error first, to go on with if it
-is interrupted, and its exit code is how the job ended; see 'millstream --help'.
+is interrupted, and its exit code is how the job ended; see 'millstream --help'. With
+--cancel-on-disconnect besides, the job does not outlive the command: ten seconds after that
+is gone, interrupted, killed or at the end of --wait, the server asks the job to end.
 
 With --batch it submits up to 1,000 jobs at once, one a line of a file or standard input, as
 objects with "kind", "input" and options, and prints their ids in that order. Those that are
@@ -94,6 +97,7 @@ func (s *submission) flags(cmd *cobra.Command) {
 	f.StringVar(&s.runAt, "run-at", "", "do not begin before this `time`, such as 2026-11-22T10:00:00Z")
 	f.Var(flagOf(&o.StartTimeout, someTime), "start-timeout", "fail if no worker has begun by then (default: wait for ever)")
 	f.Var(flagOf(&s.deadline, someTime), "deadline", "fail if it is not over by then, from now on (default: none)")
+	f.BoolVar(&o.CancelOnDisconnect, "cancel-on-disconnect", false, "with --watch or --wait: have the job canceled once this command is gone")
 	f.StringVar(&s.batch, "batch", "", "a `file` with a job on each line, - for standard input, in place of KIND and FILE")
 	s.afterFlags(cmd)
 }
@@ -102,6 +106,9 @@ var priorities = map[string]job.Priority{"low": job.Low, "normal": job.Normal, "
 
 // check reads the priority, and sees to the key.
 func (s *submission) check() error {
+	if s.options.CancelOnDisconnect && !s.follows() {
+		return errors.New("--cancel-on-disconnect goes with --watch or --wait: else there is no connection that could be lost")
+	}
 	p, ok := priorities[s.priority]
 	if !ok {
 		return fmt.Errorf("--priority %s: must be low, normal or high", s.priority)
@@ -196,9 +203,35 @@ func beginsJSON(b []byte) bool {
 }
 
 func (s *submission) run(cmd *cobra.Command, server *remote, kind string, input io.Reader) error {
+	if s.options.CancelOnDisconnect {
+		f := s.following()
+		f.submit = s.held(cmd, server, kind, input)
+		return server.followOne(cmd.Context(), "", f, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	}
 	j, err := server.Submit(cmd.Context(), kind, input, &s.options)
 	return s.submitted(cmd, server, j, err)
 }
+
+// held submits the job on the connection that its events come on, and tells its id first.
+func (s *submission) held(cmd *cobra.Command, server *remote, kind string, input io.Reader) func(context.Context) iter.Seq2[client.Event, error] {
+	return func(ctx context.Context) iter.Seq2[client.Event, error] {
+		return func(yield func(client.Event, error) bool) {
+			told := false
+			for e, err := range server.SubmitAndWatch(ctx, kind, input, &s.options) {
+				if err == nil && !told {
+					told = true
+					fmt.Fprintln(cmd.ErrOrStderr(), e.Job)
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// follows reports whether the command stays until the job is over.
+func (s *submission) follows() bool { return s.watch || s.wait > 0 }
 
 // submitted does what is to be done once there is a job, or none.
 func (s *submission) submitted(cmd *cobra.Command, server *remote, j *client.Job, err error) error {
@@ -206,7 +239,7 @@ func (s *submission) submitted(cmd *cobra.Command, server *remote, j *client.Job
 	switch {
 	case err != nil:
 		return server.unanswered(status, err)
-	case s.watch || s.wait > 0:
+	case s.follows():
 		fmt.Fprintln(status, j.ID) // before anything can come between
 		return server.followOne(ctx, j.ID, s.following(), out, status)
 	case s.json:
@@ -239,6 +272,8 @@ func (r *remote) unanswered(status io.Writer, err error) error {
 		return input
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(status, "Interrupted before the answer: "+unknown+".")
+	case errors.Is(err, errNotOver):
+		return &exitError{exitNotOver, fmt.Errorf("%w, nor was the submit answered; %s", err, unknown)}
 	case away(err) != nil && !neverReached(err):
 		return &exitError{exitServer, fmt.Errorf("%w; %s", inPlainWords(r.address, err), unknown)}
 	}

@@ -110,7 +110,7 @@ func (r *remote) followAll(ctx context.Context, ids []string, asJSON bool, out, 
 }
 
 func (r *remote) followAmong(ctx context.Context, id job.ID) error {
-	last, err := r.follow(ctx, id, "")
+	last, err := r.follow(r.Events(ctx, id, ""))
 	if err != nil {
 		return r.fault(err)
 	}

@@ -38,8 +38,8 @@ const (
 // whoever tries one out.
 var ErrToken = errors.New("the token is not valid")
 
-// Claims are what a token says: its bearer may read one job, or those of one batch, until
-// it expires.
+// Claims are what a token says: its bearer may read one job, or those of one batch and the
+// list of them, until it expires.
 type Claims struct {
 	Job     job.ID
 	Batch   string // in place of Job

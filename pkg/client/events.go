@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -39,6 +40,7 @@ const Latest = "latest"
 func (c *Client) Events(ctx context.Context, id job.ID, after string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		w := &watch{Client: c, id: id, from: after, counting: after == "", pace: newPace(c.patience)}
+		w.ask = w.askEvents
 		if err := w.run(ctx, yield); err != nil {
 			yield(Event{}, err)
 		}
@@ -48,7 +50,8 @@ func (c *Client) Events(ctx context.Context, id job.ID, after string) iter.Seq2[
 // watch is one watching of one job, over as many connections as it takes.
 type watch struct {
 	*Client
-	id   job.ID
+	ask  func(context.Context) (*http.Response, error)
+	id   job.ID // "": the first event has it
 	from string // where the caller wants to begin
 	last string // id of the last event that was delivered
 	seq  uint64 // its number
@@ -56,6 +59,8 @@ type watch struct {
 
 	counting bool // seq is known, so the next event's number is
 	away     bool // the server is, as far as the caller was told
+
+	submit *http.Request // each connection submits the job once more; nil: it looks at one that is there
 }
 
 // The ways in which a connection ends. Whatever else happened is a failure.
@@ -66,6 +71,7 @@ var (
 	errGarbage = errors.New("the stream is damaged")
 	errForeign = errors.New("not an event stream")
 	errHole    = errors.New("events are missing")
+	errOther   = errors.New("the events are another job's")
 )
 
 // run opens one stream after the other until the job is over.
@@ -77,7 +83,7 @@ func (w *watch) run(ctx context.Context, yield func(Event, error) bool) error {
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, errForeign), errors.Is(err, errHole), !w.Passing(err):
+		case errors.Is(err, errForeign), errors.Is(err, errHole), errors.Is(err, errOther), !w.goesOn(err):
 			return err
 		}
 		wait, ok := w.pace.next(err)
@@ -130,6 +136,14 @@ func (w *watch) listen(ctx context.Context, yield func(Event, error) bool) error
 	}
 }
 
+// goesOn reports whether there is hope after a connection that ended with err.
+func (w *watch) goesOn(err error) bool {
+	if w.submit == nil {
+		return w.Passing(err)
+	}
+	return w.repeats(err)
+}
+
 // take delivers one event, unless it is not for the caller.
 func (w *watch) take(frame sse.Event, yield func(Event, error) bool) error {
 	if job.Type(frame.Type) == job.StreamEnd {
@@ -140,6 +154,12 @@ func (w *watch) take(frame sse.Event, yield func(Event, error) bool) error {
 		return err
 	}
 	w.pace.good()
+	if w.id == "" {
+		w.id = e.Job
+	}
+	if e.Job != w.id && e.Type != job.StreamReset {
+		return fmt.Errorf("%w: of %s, not of %s", errOther, e.Job, w.id)
+	}
 	fresh, err := w.follows(&e)
 	if err != nil || !fresh {
 		return err

@@ -86,6 +86,10 @@ type SubmitOptions struct {
 	Delay        time.Duration // the same, from now on; not both
 	Wait         time.Duration // answer with the finished job if it ends in this time; the server has a limit of its own
 
+	// CancelOnDisconnect asks for the job's end ten seconds after the connection that it was
+	// submitted on has gone without an answer: for SubmitAndWatch, or with Wait.
+	CancelOnDisconnect bool
+
 	// Key makes the submit one that can be repeated: for 24 hours the same key, with the
 	// same input and options, is the same job (Idempotency-Key).
 	Key string
@@ -99,6 +103,15 @@ func (c *Client) Submit(ctx context.Context, kind string, input io.Reader, o *Su
 	if o == nil {
 		o = &SubmitOptions{}
 	}
+	req, err := c.raw(ctx, kind, input, o)
+	if err != nil {
+		return nil, err
+	}
+	return c.submit(req, o.Wait, o.Key)
+}
+
+// raw returns a submit whose body is the input itself.
+func (c *Client) raw(ctx context.Context, kind string, input io.Reader, o *SubmitOptions) (*http.Request, error) {
 	if !job.ValidKind(kind) {
 		return nil, job.Problemf("not-found", "%q cannot be a kind", kind)
 	}
@@ -108,7 +121,7 @@ func (c *Client) Submit(ctx context.Context, kind string, input io.Reader, o *Su
 	}
 	req.URL.RawQuery = o.query().Encode()
 	req.Header.Set("Content-Type", o.contentType())
-	return c.submit(req, o.Wait, o.Key)
+	return req, nil
 }
 
 // answerLost reports whether err leaves open whether the request was served.
@@ -180,6 +193,9 @@ func (o *SubmitOptions) query() url.Values {
 	}
 	if !o.Deadline.IsZero() {
 		q.Set("deadline", o.Deadline.UTC().Format(time.RFC3339Nano))
+	}
+	if o.CancelOnDisconnect {
+		q.Set("cancel_on_disconnect", "true")
 	}
 	return q
 }
@@ -261,7 +277,7 @@ func (c *Client) submit(req *http.Request, wait time.Duration, key string) (j *J
 // answer was lost.
 func (c *Client) once(req *http.Request, key string, send func(*http.Request) error) error {
 	if key != "" {
-		req.Header.Set("Idempotency-Key", strconv.Quote(key))
+		withKey(req, key)
 	}
 	err := send(req)
 	if key != "" && req.GetBody != nil && answerLost(err) {
@@ -269,6 +285,8 @@ func (c *Client) once(req *http.Request, key string, send func(*http.Request) er
 	}
 	return err
 }
+
+func withKey(req *http.Request, key string) { req.Header.Set("Idempotency-Key", strconv.Quote(key)) }
 
 // ofJob returns a request for a job, or what belongs to it.
 func (c *Client) ofJob(ctx context.Context, method string, body io.Reader, id job.ID, part ...string) (*http.Request, error) {

@@ -23,6 +23,9 @@ type stream struct {
 func (w *watch) open(ctx context.Context) (*stream, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	dog := time.AfterFunc(w.silence, func() { cancel(errSilence) })
+	if w.submit != nil {
+		dog.Stop() // an input takes as long to send as it takes
+	}
 	resp, err := w.ask(ctx)
 	if err != nil {
 		err = cause(ctx, err)
@@ -57,9 +60,9 @@ func refused(resp *http.Response) error {
 	return nil
 }
 
-// ask requests the stream as EventSource does: where the caller began stays in
+// askEvents requests the stream as EventSource does: where the caller began stays in
 // the address, where to resume is in the header, which wins.
-func (w *watch) ask(ctx context.Context) (*http.Response, error) {
+func (w *watch) askEvents(ctx context.Context) (*http.Response, error) {
 	req, err := w.ofJob(ctx, http.MethodGet, nil, w.id, "events")
 	if err != nil {
 		return nil, err
@@ -70,9 +73,13 @@ func (w *watch) ask(ctx context.Context) (*http.Response, error) {
 	if w.last != "" {
 		req.Header.Set("Last-Event-ID", w.last)
 	}
+	wantStream(req)
+	return w.send(req)
+}
+
+func wantStream(req *http.Request) {
 	req.Header.Set("Accept", sse.ContentType)
 	req.Header.Set("Accept-Encoding", "identity") // a proxy that compresses holds events back
-	return w.send(req)
 }
 
 // failure says why reading ended: silence is worse than a cut, as the next

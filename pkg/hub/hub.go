@@ -63,6 +63,7 @@ type live struct {
 	current atomic.Bool // the tape has every event since its first, and will be told of the next
 	bytes   int         // of the tape, as counted in Hub.bytes
 	readers int
+	gone    bool          // nobody comes any more
 	place   *list.Element // in Hub.used; nil: there is nothing to free
 }
 
@@ -85,8 +86,8 @@ func (h *Hub) Fold(c *job.Commit) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(c.Events) == 0 { // loaded at start: read from the log when somebody asks
-		if l := h.jobs[c.Job.ID]; l != nil && c.Job.Erased && l.readers == 0 {
-			h.drop(l)
+		if c.Job.Erased {
+			h.forget(c.Job.ID)
 		}
 		return
 	}
@@ -98,6 +99,28 @@ func (h *Hub) Fold(c *job.Commit) {
 	l.current.Store(true)
 	h.touch(l)
 	h.evict()
+}
+
+// Forget drops the tapes of jobs that are gone. One that is being read goes with its last
+// reader.
+func (h *Hub) Forget(ids []job.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		h.forget(id)
+	}
+}
+
+// forget is Forget of one; h.mu is held.
+func (h *Hub) forget(id job.ID) {
+	l := h.jobs[id]
+	switch {
+	case l == nil:
+	case l.readers == 0:
+		h.drop(l)
+	default:
+		l.gone = true
+	}
 }
 
 // live returns the job's tape, a new one that begins at first if it has none. h.mu
@@ -181,8 +204,8 @@ func (h *Hub) leave(l *live) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l.readers--
-	if l.readers == 0 && l.tape.Size() == 0 {
-		h.drop(l) // only a place to wait at
+	if l.readers == 0 && (l.gone || l.tape.Size() == 0) { // without events it is only a place to wait at
+		h.drop(l)
 	}
 }
 

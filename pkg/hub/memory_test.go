@@ -61,3 +61,36 @@ func TestIdleReadersAreNotInTheWay(t *testing.T) {
 		}
 	}
 }
+
+// The tapes of jobs that are gone are dropped: at once, or with the last of their readers,
+// who get all that there was.
+func TestForget(t *testing.T) {
+	for name, forget := range map[string]func(h *Hub, j *job.Job){
+		"expired": func(h *Hub, j *job.Job) { h.Forget([]job.ID{job.NewID(), j.ID}) },
+		"erased":  func(h *Hub, j *job.Job) { h.Fold(&job.Commit{Job: &job.Job{ID: j.ID, Erased: true}}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLog()
+			h := New(l, Options{})
+			read, unread, stays := job.NewID(), job.NewID(), job.NewID()
+			for _, id := range []job.ID{read, unread, stays} {
+				l.commit(h, id, job.Queued, job.Running, job.Succeeded)
+			}
+			one := h.jobs[stays].bytes
+			r, second := open(t, h, read, job.Cursor{}), open(t, h, read, job.Cursor{})
+			for _, id := range []job.ID{read, unread} {
+				forget(h, l.jobs[id])
+			}
+			require.Equal(t, 2*one, h.bytes)
+			require.Len(t, drain(t, r), 3)
+			require.Zero(t, l.reads.Load(), "of the tape")
+			r.Close()
+			require.Equal(t, 2*one, h.bytes, "there is another reader")
+			require.Len(t, drain(t, second), 3)
+			second.Close()
+			require.Equal(t, one, h.bytes)
+			require.Len(t, h.jobs, 1)
+			require.Equal(t, 1, h.used.Len())
+		})
+	}
+}

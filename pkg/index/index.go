@@ -128,8 +128,8 @@ func (x *Index) has(id job.ID, now int64) bool {
 // the moment they expire, only their records wait.
 const sweepTime = 10 * time.Second
 
-// Sweep forgets expired jobs until ctx ends.
-func (x *Index) Sweep(ctx context.Context) {
+// Sweep forgets expired jobs until ctx ends, and tells of them.
+func (x *Index) Sweep(ctx context.Context, forgotten func([]job.ID)) {
 	t := time.NewTicker(sweepTime)
 	defer t.Stop()
 	for {
@@ -137,7 +137,7 @@ func (x *Index) Sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			x.forget(now)
+			x.forget(now, forgotten)
 		}
 	}
 }
@@ -150,14 +150,18 @@ func turnAt(milli int64) int64 { return milli / sweepTime.Milliseconds() }
 const stepSize = 1000
 
 // forget drops the records of expired jobs, and looks at no others.
-func (x *Index) forget(now time.Time) {
-	for x.forgetSome(turnAt(now.UnixMilli())) {
+func (x *Index) forget(now time.Time, forgotten func([]job.ID)) {
+	for more := true; more; {
+		var gone []job.ID
+		if gone, more = x.forgetSome(turnAt(now.UnixMilli())); len(gone) > 0 {
+			forgotten(gone)
+		}
 	}
 }
 
-// forgetSome drops some of the records whose turn has come, and reports whether there
-// are more.
-func (x *Index) forgetSome(last int64) (more bool) {
+// forgetSome drops some of the records whose turn has come, and returns whose they were
+// and whether there are more.
+func (x *Index) forgetSome(last int64) (gone []job.ID, more bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for n := 0; x.turn <= last; {
@@ -168,16 +172,17 @@ func (x *Index) forgetSome(last int64) (more bool) {
 			continue
 		}
 		if n++; n > x.step {
-			return true
+			return gone, true
 		}
 		r := x.records.at(h)
 		x.due[x.turn] = r.next
 		if r.placed { // else it was erased
+			gone = append(gone, job.IDOf(r.id))
 			x.drop(r)
 		}
 		x.records.give(h)
 	}
-	return false
+	return gone, false
 }
 
 // erase forgets a job before its time. The record of one that is over waits, empty, for

@@ -28,6 +28,9 @@ func id(n int) job.ID {
 	return job.IDOf(b)
 }
 
+// ignore is told of jobs that are forgotten.
+func ignore([]job.ID) {}
+
 // fold tells the index of a job.
 func (x *Index) fold(j job.Job) { x.Fold(&job.Commit{Job: &j}) }
 
@@ -64,7 +67,11 @@ func TestIndex(t *testing.T) {
 		require.NoError(t, err)
 
 		ctx, cancel := context.WithCancel(t.Context())
-		go x.Sweep(ctx)
+		var told []job.ID
+		go x.Sweep(ctx, func(ids []job.ID) {
+			require.False(t, x.has(ids[0], time.Now().UnixMilli()), "and the lock is free")
+			told = append(told, ids...)
+		})
 		time.Sleep(time.Hour - time.Millisecond)
 		_, err = x.Job(t.Context(), a)
 		require.NoError(t, err)
@@ -73,10 +80,12 @@ func TestIndex(t *testing.T) {
 		_, err = x.Job(t.Context(), a)
 		require.ErrorIs(t, err, job.ErrNotFound, "from the moment it expires")
 		require.Equal(t, []job.ID{b}, x.ids(job.Query{}))
+		require.Empty(t, told)
 		time.Sleep(sweepTime)
 		synctest.Wait()
 		require.Equal(t, 1, x.Len())
 		require.Empty(t, x.due)
+		require.Equal(t, []job.ID{a}, told)
 		cancel()
 	})
 }
@@ -102,11 +111,11 @@ func TestDamagedJobs(t *testing.T) {
 		require.Equal(t, 2, x.Len())
 
 		time.Sleep(time.Hour + sweepTime)
-		x.forget(time.Now())
+		x.forget(time.Now(), ignore)
 		require.Equal(t, 1, x.Len(), "the one whose end is known")
 		x.fold(job.Job{ID: id(2), Kind: "a", Status: job.StatusFailed, ExpiresAt: time.Now()})
 		time.Sleep(sweepTime)
-		x.forget(time.Now())
+		x.forget(time.Now(), ignore)
 		x.requireEmpty(t)
 	})
 }
@@ -140,7 +149,7 @@ func TestErasedJobs(t *testing.T) {
 		}
 		x.fold(job.Job{ID: id(1), Kind: "a", Status: job.StatusQueued}) // its old record has its turn, and takes nothing with it
 		time.Sleep(time.Hour + sweepTime)
-		x.forget(time.Now())
+		x.forget(time.Now(), func(ids []job.ID) { require.Equal(t, []job.ID{id(3)}, ids, "the others are gone for long") })
 		require.Equal(t, []job.ID{id(1)}, x.ids(job.Query{}))
 		x.fold(job.Job{ID: id(1), Kind: "a", Erased: true})
 		x.requireEmpty(t)
@@ -159,7 +168,7 @@ func TestForgetsEachInItsTime(t *testing.T) {
 			x.fold(job.Job{ID: id(n), Status: job.StatusSucceeded, ExpiresAt: start.Add(after)})
 		}
 		for range 400 {
-			x.forget(time.Now())
+			x.forget(time.Now(), ignore)
 			for n, after := range ends {
 				key, _ := id(n).Bytes()
 				_, kept := x.byID[key]
@@ -187,7 +196,7 @@ func TestForgetLooksAtNoOthers(t *testing.T) {
 	}
 	begin := time.Now()
 	for range 10_000 {
-		x.forget(begin)
+		x.forget(begin, ignore)
 	}
 	require.Less(t, time.Since(begin), time.Second, "at all of them it would be a billion looks")
 	require.Equal(t, kept, x.Len())
@@ -204,10 +213,13 @@ func TestForgetsInSteps(t *testing.T) {
 		time.Sleep(2 * sweepTime)
 		last := turnAt(time.Now().UnixMilli())
 		for _, left := range []int{stepSize + 1, 1} {
-			require.True(t, x.forgetSome(last))
+			gone, more := x.forgetSome(last)
+			require.True(t, more)
+			require.Len(t, gone, stepSize)
 			require.Equal(t, left, x.Len())
 		}
-		require.False(t, x.forgetSome(last))
+		_, more := x.forgetSome(last)
+		require.False(t, more)
 		x.requireEmpty(t)
 		x.fold(job.Job{ID: id(1), Kind: "a", Status: job.StatusSucceeded, ExpiresAt: time.Now()})
 		require.Len(t, x.records.slabs, 2, "what is free is used again")

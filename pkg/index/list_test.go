@@ -240,7 +240,7 @@ func (m *model) disturb(n int) {
 		}
 	}
 	if rapid.Bool().Draw(m.t, "sweep") {
-		m.index.forget(time.Now().Add(20 * time.Second))
+		m.index.forget(time.Now().Add(20*time.Second), ignore)
 	}
 	m.steady = slices.DeleteFunc(m.steady, func(id job.ID) bool { return !m.fits(id) })
 }
@@ -268,7 +268,7 @@ func (m *model) end() {
 		j.Status, j.ExpiresAt = job.StatusCanceled, time.Now()
 		m.index.fold(j)
 	}
-	m.index.forget(time.Now().Add(2 * time.Hour))
+	m.index.forget(time.Now().Add(2*time.Hour), ignore)
 	m.index.requireEmpty(m.t)
 }
 
@@ -337,6 +337,6 @@ func TestListWhileOthersFold(t *testing.T) {
 		require.GreaterOrEqual(t, len(x.ids(job.Query{Limit: 50})), steady)
 	}
 	wg.Wait()
-	x.forget(time.Now().Add(2 * busy * sweepTime))
+	x.forget(time.Now().Add(2*busy*sweepTime), ignore)
 	require.Equal(t, steady, x.Len())
 }

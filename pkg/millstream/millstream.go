@@ -86,7 +86,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer endWork()
 	finish := max(0, s.config.Drain-maxGrace(s.kinds))
 	g.Go(func() error { defer close(p.worked); return p.broker.Work(work, finish, s.attempt(p.desk)) })
-	g.Go(func() error { p.index.Sweep(ctx); return nil })
+	g.Go(func() error { p.sweep(ctx); return nil })
 	g.Go(func() error { p.janitor.Run(ctx); return nil })
 	g.Go(func() error { return served(p.server.Serve(p.ln)) })
 	g.Go(func() error { <-ctx.Done(); return s.drain(p, endWork) })
@@ -98,6 +98,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	return err
 }
+
+// sweep forgets the jobs that expire, until ctx ends. The log does so by itself.
+func (p *parts) sweep(ctx context.Context) { p.index.Sweep(ctx, p.hub.Forget) }
 
 // askable returns an address that requests can name: what means any of this machine's is
 // refused as a Host.

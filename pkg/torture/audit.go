@@ -24,7 +24,7 @@ func (s *session) audit(ctx context.Context) error {
 	s.ctx = ctx // the clients' may have ended
 	c := s.client("audit", 0, 0)
 	defer c.close()
-	list, err := acceptedIn(s.Dir)
+	list, batches, err := acceptedIn(s.Dir)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,37 @@ func (s *session) audit(ctx context.Context) error {
 			return fmt.Errorf("job %s: %w", id, err)
 		}
 	}
+	for _, id := range batches {
+		if err := c.auditBatch(id); err != nil {
+			return fmt.Errorf("batch %s: %w", id, err)
+		}
+	}
 	return nil
+}
+
+// auditBatch writes down which jobs the list of a batch has.
+func (c *client) auditBatch(id string) error {
+	for cursor := ""; ; {
+		a, err := c.persist("/v1/jobs?batch=" + id + "&cursor=" + cursor)
+		if err != nil {
+			return err
+		}
+		var page struct {
+			Jobs   []struct{ ID string }
+			Cursor string
+		}
+		if err := a.into(&page); err != nil || a.status != http.StatusOK {
+			c.diary.note(entry{What: surprise, Batch: id, Status: a.status, Detail: "a batch cannot be listed: " + string(a.body)})
+			return nil
+		}
+		for _, j := range page.Jobs {
+			c.diary.note(entry{What: lists, Batch: id, Job: j.ID})
+		}
+		if cursor = page.Cursor; cursor == "" {
+			c.diary.note(entry{What: listed, Batch: id})
+			return nil
+		}
+	}
 }
 
 // auditJob writes down the state of a job and all of its events.
@@ -49,11 +79,11 @@ func (c *client) auditJob(id string) error {
 		c.diary.note(entry{What: has, Job: id, Status: a.status, State: "not to be read", Detail: string(a.body)})
 		return nil
 	}
-	var j struct{ Status, Kind string }
+	var j struct{ Status, Kind, Batch string }
 	if err := a.into(&j); err != nil {
 		return err
 	}
-	c.diary.note(entry{What: has, Job: id, Status: a.status, State: j.Status, Kind: j.Kind})
+	c.diary.note(entry{What: has, Job: id, Status: a.status, State: j.Status, Kind: j.Kind, Batch: j.Batch})
 	return c.auditEvents(id)
 }
 
@@ -90,16 +120,22 @@ func (c *client) persist(path string) (a *answer, err error) {
 	}
 }
 
-// acceptedIn returns the jobs that the submitters were told of.
-func acceptedIn(dir string) (list []string, err error) {
-	seen := map[string]bool{}
+// acceptedIn returns the jobs and the batches that the submitters were told of.
+func acceptedIn(dir string) (jobs, batches []string, err error) {
+	seen := map[string]bool{"": true}
+	add := func(list *[]string, id string) {
+		if !seen[id] {
+			seen[id] = true
+			*list = append(*list, id)
+		}
+	}
 	err = eachEntry(dir, "submitter-*", func(_ string, e *entry) {
-		if e.What == accepted && !seen[e.Job] {
-			seen[e.Job] = true
-			list = append(list, e.Job)
+		if e.What == accepted {
+			add(&jobs, e.Job)
+			add(&batches, e.Batch)
 		}
 	})
-	return list, err
+	return jobs, batches, err
 }
 
 // maxLine is the longest line of a diary: an event of the largest size, and more.

@@ -70,18 +70,22 @@ type answer struct {
 // into decodes the answer, which must be JSON.
 func (a *answer) into(v any) error { return json.Unmarshal(a.body, v) }
 
-// ask sends a request and reads its answer, all of it.
+// ask sends a request and reads its answer, all of it. A body is sent as JSON.
 func (c *client) ask(method, path string, body any, headers ...string) (*answer, error) {
+	if body == nil {
+		return c.askText(method, path, nil, headers...)
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	return c.askText(method, path, text, append(headers, "Content-Type", "application/json")...)
+}
+
+// askText is ask with a body as it is.
+func (c *client) askText(method, path string, text []byte, headers ...string) (*answer, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, answerTime)
 	defer cancel()
-	var text []byte
-	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
-			return nil, err
-		}
-		headers = append(headers, "Content-Type", "application/json")
-	}
 	sent := time.Now()
 	resp, err := c.send(ctx, method, path, text, headers...)
 	if err != nil {

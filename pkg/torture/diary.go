@@ -32,6 +32,10 @@ type entry struct {
 	From    int64     `json:"from,omitempty"`    // of a result: where Bytes begin
 	Size    int64     `json:"size,omitempty"`    // of a result, all of it
 	Bytes   []byte    `json:"bytes,omitempty"`
+
+	Batch string `json:"batch,omitempty"` // that the job is in
+	Under string `json:"under,omitempty"` // the key that the batch was submitted with
+	Jobs  int    `json:"jobs,omitempty"`  // how many the batch should have
 }
 
 // what is what an entry says.
@@ -43,6 +47,7 @@ const (
 	refused  what = "refused"
 	silent   what = "unanswered"
 	canceled what = "canceled"
+	declined what = "declined" // an item of a batch that is no job
 
 	// Of readers.
 	follows what = "follows"
@@ -81,8 +86,10 @@ const (
 	died  what = "died"
 
 	// Of the audit: what the server has at the end.
-	has  what = "has"
-	gone what = "gone"
+	has    what = "has"
+	gone   what = "gone"
+	lists  what = "lists"  // with its batch
+	listed what = "listed" // all of a batch
 
 	// Of anybody: what must never be.
 	surprise what = "surprise"

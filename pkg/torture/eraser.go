@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 )
@@ -74,9 +75,32 @@ func (x *eraser) probe(id string, o order) {
 	x.knock(id, http.MethodPost, self+"/cancel", nil, "")
 	x.knock(id, http.MethodPost, self+"/retry", nil, "")
 	x.knock(id, http.MethodDelete, self, nil, "")
-	if o.key != "" {
+	switch {
+	case o.batch != nil && o.batch.key != "":
+		x.knockBatch(id, o.batch, o.at)
+	case o.batch == nil && o.key != "":
 		x.knock(id, http.MethodPost, o.path(), o.body(), o.key)
 	}
+}
+
+// knockBatch submits the batch of a job that is gone once more: the others are answered for,
+// and so is it.
+func (x *eraser) knockBatch(id string, g *batch, at int) {
+	e := entry{What: probed, Job: id, Key: g.key, By: "its batch again", Sent: time.Now()}
+	whole := entry{}
+	items, ok := x.postBatch(&whole, g)
+	switch e.Status = whole.Status; {
+	case ok && items[at].ID == "":
+		_ = json.Unmarshal(items[at].Status, &e.Status)
+	case whole.What == silent:
+		e.What, e.Detail = silent, whole.Detail
+	case whole.What == surprise && whole.Status == http.StatusAccepted:
+		e.What, e.Detail = surprise, whole.Detail
+	}
+	if mayRefuse(e.Status) {
+		e.What = refused
+	}
+	x.diary.note(e)
 }
 
 // knock asks once. No answer is one too: there will be another time.

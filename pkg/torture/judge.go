@@ -8,7 +8,7 @@ import (
 
 // Judge reads the diaries in a directory, and nothing else, and says what is wrong.
 func Judge(dir string) (*Verdict, error) {
-	j := &judge{v: &Verdict{Faults: map[string]int{}}, jobs: map[string]*trial{}, keys: map[string]string{}, ids: map[string]string{}, reading: map[string]*reading{}, account: map[string]*account{}}
+	j := &judge{v: &Verdict{Faults: map[string]int{}}, jobs: map[string]*trial{}, keys: map[string]string{}, ids: map[string]string{}, reading: map[string]*reading{}, account: map[string]*account{}, groups: map[string]*group{}, under: map[string]string{}}
 	if err := eachEntry(dir, "*", j.read); err != nil {
 		return nil, err
 	}
@@ -21,6 +21,7 @@ func Judge(dir string) (*Verdict, error) {
 			j.try(t)
 		}
 	}
+	j.tryGroups()
 	return j.v, nil
 }
 
@@ -29,6 +30,9 @@ type judge struct {
 	jobs map[string]*trial // by id
 	keys map[string]string // the job of each key
 	ids  map[string]string // what each event id stands for
+
+	groups map[string]*group // by the ids of the batches
+	under  map[string]string // the batch of each key
 
 	reading map[string]*reading // the last of each reader
 	account map[string]*account // the last of each watcher and fetcher
@@ -62,6 +66,8 @@ type trial struct {
 	erasing time.Time  // somebody began to erase it
 	erased  time.Time  // somebody was told that it is
 	foundAs string     // its kind, as the audit found it
+	batch   string     // that it was submitted with
+	foundIn string     // its batch, as the audit found it
 }
 
 // account is what a watcher or a fetcher was answered, in order.
@@ -151,7 +157,10 @@ func (j *judge) note(diary string, e *entry) {
 	case told:
 		j.reading[diary].over = true
 	case has:
-		j.job(e.Job).state, j.job(e.Job).foundAs = e.State, e.Kind
+		t := j.job(e.Job)
+		t.state, t.foundAs, t.foundIn = e.State, e.Kind, e.Batch
+	case lists, listed:
+		j.group(e.Batch).take(e)
 	case asked:
 		j.job(e.Job).heard = append(j.job(e.Job).heard, *e)
 		if e.Kind == kindOnce {
@@ -231,6 +240,7 @@ func (j *judge) open(diary string, e *entry) {
 func (j *judge) accept(e *entry) {
 	t := j.job(e.Job)
 	t.kind, t.of = e.Kind, e.Of
+	j.acceptIn(t, e)
 	if e.Key != "" {
 		t.key = e.Key
 	}
@@ -291,6 +301,9 @@ func (j *judge) try(t *trial) {
 	}
 	if t.kind != t.foundAs {
 		j.v.lost("%s was submitted as %s, and is %s", t.id, t.kind, t.foundAs)
+	}
+	if t.batch != t.foundIn {
+		j.v.lost("%s was submitted in the batch %q, and is in %q", t.id, t.batch, t.foundIn)
 	}
 	j.sequence(t, &t.log)
 	j.states(t)

@@ -19,6 +19,7 @@ type story struct {
 	diaries map[string][]entry
 	notOver bool
 	foundAs string // its kind, as the audit has it; "": as it was submitted
+	foundIn string // its batch, as the audit has it
 }
 
 func e(seq uint64, typ, data string) event {
@@ -76,7 +77,7 @@ func (s *story) judge(t *testing.T) *Verdict {
 		d.close()
 	}
 	put("submitter-00", append([]entry{{What: accepted, Job: "a", Kind: kindLines, Key: "k"}}, s.diaries["submitter"]...)...)
-	put("audit-00", append([]entry{{What: has, Job: "a", State: s.state, Kind: s.kind()}}, s.events(s.log)...)...)
+	put("audit-00", append([]entry{{What: has, Job: "a", State: s.state, Kind: s.kind(), Batch: s.foundIn}}, s.events(s.log)...)...)
 	if s.read == nil {
 		s.read = s.log
 	}

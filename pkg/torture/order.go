@@ -28,6 +28,9 @@ type order struct {
 	delay     time.Duration
 	raw       bool      // to the kind's own address
 	sent      time.Time // for the first time
+
+	batch *batch // that it is an item of; nil: it is submitted alone
+	at    int    // its place there
 }
 
 // input is what a job is given: its work knows by it under which key it was submitted.
@@ -40,13 +43,18 @@ type input struct {
 func (b *submitter) invent() order {
 	o := order{kind: b.choose(), by: b.n, raw: b.chance(raws)}
 	if b.chance(50) {
-		b.keys++
-		o.key = fmt.Sprintf("%d-%d-%d", b.Seed, b.n, b.keys)
+		o.key = b.nextKey()
 	}
 	if b.chance(delays) {
 		o.delay = (minDelay + upTo(b.rand, maxDelay-minDelay)).Truncate(time.Millisecond)
 	}
 	return o
+}
+
+// nextKey returns a key that nobody has used.
+func (b *submitter) nextKey() string {
+	b.keys++
+	return fmt.Sprintf("%d-%d-%d", b.Seed, b.n, b.keys)
 }
 
 // path is where it is submitted.
@@ -151,7 +159,7 @@ func (b *submitter) post(e *entry, path string, body any) (id string, ok bool) {
 			e.What, e.Detail = surprise, "an answer to a submit names no job: "+string(a.body)
 		}
 	default:
-		e.What, e.Detail = b.refusal(a.status), "an answer to a submit: "+string(a.body)
+		e.What, e.Detail = refusal(a.status), "an answer to a submit: "+string(a.body)
 	}
 	if e.What == accepted {
 		b.count()
@@ -162,8 +170,7 @@ func (b *submitter) post(e *entry, path string, body any) (id string, ok bool) {
 // retry has a job that is over done once more, and does not give up before it knows of
 // the other: its work will tell the first one's key.
 func (b *submitter) retry(id string, o order) (next string) {
-	b.keys++
-	e := entry{Kind: o.kind, Key: fmt.Sprintf("%d-%d-%d", b.Seed, b.n, b.keys), By: "retry", Of: id, Sent: time.Now()}
+	e := entry{Kind: o.kind, Key: b.nextKey(), By: "retry", Of: id, Sent: time.Now()}
 	for {
 		e := e
 		if next, ok := b.post(&e, "/v1/jobs/"+id+"/retry", nil); ok || e.What == surprise {

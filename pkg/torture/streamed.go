@@ -29,7 +29,7 @@ func (b *submitter) stream(o order) (id string, ok bool) {
 	e.Status = resp.StatusCode
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		e.What, e.Detail = b.refusal(resp.StatusCode), string(text)
+		e.What, e.Detail = refusal(resp.StatusCode), string(text)
 		b.diary.note(e)
 		return "", false
 	}
@@ -41,7 +41,7 @@ func (b *submitter) stream(o order) (id string, ok bool) {
 }
 
 // refusal is what an answer is that names no job.
-func (b *submitter) refusal(status int) what {
+func refusal(status int) what {
 	if mayRefuse(status) {
 		return refused
 	}

@@ -78,14 +78,23 @@ func newSubmitter(s *session, n int) *submitter {
 func (b *submitter) run() {
 	defer b.close()
 	for !b.isOver() {
-		o := b.invent()
-		if id := b.submit(o); id != "" {
-			b.accepted.Add(1) // once for each job: all who race for a key are told of one
-			b.see(id, o)
+		if b.chance(batches) {
+			b.seeBatch()
+		} else {
+			b.seeOne()
 		}
 		pause(b.ctx, time.Duration(b.rand.Int64N(int64(idleTime))))
 	}
 	b.eraser.look() // once more, when nothing is done to the server
+}
+
+// seeOne submits a job, and sees it to its end.
+func (b *submitter) seeOne() {
+	o := b.invent()
+	if id := b.submit(o); id != "" {
+		b.accepted.Add(1) // once for each job: all who race for a key are told of one
+		b.see(id, o)
+	}
 }
 
 // see sees a job to its end, and maybe has it done once more.

@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,9 +32,11 @@ func TestRunWithoutServer(t *testing.T) {
 type counter struct {
 	mu      sync.Mutex
 	jobs    int
+	batches int
 	ofKey   map[string]string
-	answers map[string]int  // to submits, of each job
-	gone    map[string]bool // erased
+	ofBatch map[string][]object // answers, by keys
+	answers map[string]int      // to submits, of each job
+	gone    map[string]bool     // erased
 	raced   func()
 }
 
@@ -42,7 +45,11 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	_, path, _ := strings.Cut(r.URL.Path, "/jobs")
 	id, what, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	body, _ := io.ReadAll(r.Body)
 	switch key := r.Header.Get("Idempotency-Key"); {
+	case path == "" && bytes.Count(body, []byte(`"kind"`)) > 1:
+		w.WriteHeader(http.StatusAccepted)
+		_ = json.NewEncoder(w).Encode(object{"batch": "b", "jobs": c.submitAll(key, body)})
 	case c.gone[id], c.gone[c.ofKey[key]]:
 		w.WriteHeader(http.StatusNotFound)
 	case r.Method == http.MethodDelete:
@@ -55,6 +62,32 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		_, _ = io.WriteString(w, `{"status":"canceled"}`)
 	}
+}
+
+// submitAll takes a batch in either form.
+func (c *counter) submitAll(key string, body []byte) (items []object) {
+	if items = c.ofBatch[key]; key != "" && items != nil {
+		return items
+	}
+	var orders []struct{ Kind string }
+	if json.Unmarshal(body, &orders) != nil {
+		for in := json.NewDecoder(bytes.NewReader(body)); in.More(); {
+			orders = append(orders, struct{ Kind string }{})
+			if err := in.Decode(&orders[len(orders)-1]); err != nil {
+				panic(err)
+			}
+		}
+	}
+	for _, o := range orders {
+		if o.Kind == kindNone {
+			items = append(items, object{"status": http.StatusNotFound})
+			continue
+		}
+		items = append(items, object{"id": c.submit(""), "batch": "b", "status": "queued"})
+	}
+	c.ofBatch[key] = items
+	c.batches++
+	return items
 }
 
 func (c *counter) submit(key string) string {
@@ -74,7 +107,7 @@ func (c *counter) submit(key string) string {
 
 // What is told while it goes on counts jobs, as the verdict does, and not answers.
 func TestProgressCountsJobs(t *testing.T) {
-	c := &counter{ofKey: map[string]string{}, answers: map[string]int{}, gone: map[string]bool{}}
+	c := &counter{ofKey: map[string]string{}, ofBatch: map[string][]object{}, answers: map[string]int{}, gone: map[string]bool{}}
 	server := httptest.NewServer(c)
 	defer server.Close()
 	line, err := newProxy(server.Listener.Addr().String())
@@ -88,4 +121,5 @@ func TestProgressCountsJobs(t *testing.T) {
 	newSubmitter(s, 0).run()
 	s.say("settling")
 	require.EqualValues(t, c.jobs, s.progress().Accepted)
+	require.Positive(t, c.batches)
 }
