@@ -49,8 +49,8 @@ func (r told) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// upload stores a large input for the next submit of r.
-func (a *API) upload(ctx context.Context, large io.Reader, r *job.Request) (err error) {
+// upload stores a large input for the next submit of r, with a key or "".
+func (a *API) upload(ctx context.Context, key string, large io.Reader, r *job.Request) (err error) {
 	if a.uploads.Add(1) > maxUploads {
 		a.uploads.Add(-1)
 		p := job.Problemf("rate-limited", "Too many large inputs are coming in.")
@@ -58,6 +58,10 @@ func (a *API) upload(ctx context.Context, large io.Reader, r *job.Request) (err 
 		return p
 	}
 	defer a.uploads.Add(-1)
-	r.Upload, err = a.Store.Upload(ctx, r.Kind, large)
+	if key == "" {
+		r.Upload, err = a.Store.Upload(ctx, r.Kind, large)
+	} else {
+		r.Upload, err = a.Store.UploadOnce(ctx, r.Owner, key, r.Kind, large)
+	}
 	return err
 }

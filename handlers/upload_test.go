@@ -35,6 +35,10 @@ func (w *world) Upload(_ context.Context, kind string, r io.Reader) (*job.Upload
 	return u, nil
 }
 
+func (w *world) UploadOnce(ctx context.Context, _, _, kind string, r io.Reader) (*job.Upload, error) {
+	return w.Upload(ctx, kind, r)
+}
+
 func (w *world) OpenUpload(_ context.Context, u *job.Upload) io.ReadSeekCloser {
 	w.mu.Lock()
 	defer w.mu.Unlock()
