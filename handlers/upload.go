@@ -26,6 +26,9 @@ func (a *API) input(c *gin.Context, k *kind, r *job.Request) (large io.Reader, e
 		return nil, err
 	}
 	from := told{http.MaxBytesReader(c.Writer, c.Request.Body, k.MaxInput), func(err error) error { return unreadable(c, k.MaxInput, err) }}
+	if c.Request.ContentLength > job.PieceSize { // nothing of it is asked for before it is known that there is room
+		return from, nil
+	}
 	front, err := io.ReadAll(io.LimitReader(from, job.PieceSize+1))
 	if err != nil || len(front) <= job.PieceSize {
 		r.Input = front

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -161,6 +162,11 @@ func TestUpload_refused(t *testing.T) {
 	large(t, func(t *testing.T, s *service) {
 		s.fail("Upload", job.Problemf("storage-full", ""))
 		s.problem(s.do("POST", "/v1/kinds/large/jobs", body, "Content-Type", someType), 507, "storage-full")
+		r := s.request("POST", "/v1/kinds/large/jobs", body, "Content-Type", someType, "Expect", "100-continue")
+		r.Body = io.NopCloser(iotest.ErrReader(errors.New("not to be asked for")))
+		rec := httptest.NewRecorder()
+		s.handler().ServeHTTP(rec, r)
+		require.Equal(t, 507, rec.Code, rec.Body.String())
 	})
 }
 
