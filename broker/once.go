@@ -110,9 +110,21 @@ func (o *once) leave() {
 	}
 }
 
+// errKeyGone is the error of a request whose input was not stored as the job of its key was
+// there, which it is no more.
+var errKeyGone = unavailable(errors.New("the job of the key went while the request came in"))
+
+// admit finds out whether the job can be stored.
+func (o *once) admit() error {
+	if u := o.request.Upload; u != nil && u.ID == "" {
+		return errKeyGone
+	}
+	return o.b.admit(&o.request, 0)
+}
+
 // first stores the key and the job.
 func (o *once) first(ctx context.Context, rec keyRecord) (job.Job, bool, error) {
-	if err := o.b.admit(&o.request, 0); err != nil {
+	if err := o.admit(); err != nil {
 		return job.Job{}, false, err
 	}
 	if err := o.b.setKeyRecord(ctx, o.name, rec, true); err != nil {
@@ -146,10 +158,27 @@ func (o *once) again(ctx context.Context, rec keyRecord) (job.Job, bool, error) 
 	if rec.Stored {
 		return job.Job{}, true, job.ErrNotFound
 	}
-	if err := o.b.admit(&o.request, 0); err != nil {
+	if err := o.admit(); err != nil {
 		return job.Job{}, false, err
 	}
 	return o.enter(ctx, rec.Job)
+}
+
+// knows reports whether the job of a key's record is there, or was.
+func (b *Broker) knows(ctx context.Context, name string) (bool, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	rec, err := b.keyRecord(ctx, name)
+	switch {
+	case errors.Is(err, errNone):
+		return false, nil
+	case err != nil:
+		return false, unavailable(err)
+	case rec.Stored || rec.Batch != "":
+		return true, nil
+	}
+	_, err = b.Job(ctx, rec.Job)
+	return !errors.Is(err, job.ErrNotFound), nil
 }
 
 // lockKey waits until nobody else uses the key.

@@ -48,6 +48,25 @@ func (b *Broker) Upload(ctx context.Context, kind string, r io.Reader) (*job.Upl
 	return u, nil
 }
 
+// UploadOnce is Upload for a request with an idempotency key. If the job of the key is there,
+// nothing is stored, and there need be no room: what comes back says what r had, for the
+// SubmitOnce with that key to compare.
+func (b *Broker) UploadOnce(ctx context.Context, owner, key, kind string, r io.Reader) (*job.Upload, error) {
+	known, err := b.knows(ctx, keyName(owner, key))
+	switch {
+	case err != nil:
+		return nil, err
+	case !known:
+		return b.Upload(ctx, kind, r)
+	}
+	sum := sha256.New()
+	n, err := io.Copy(sum, r)
+	if err != nil {
+		return nil, err
+	}
+	return &job.Upload{Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+}
+
 // lateTime is how long a piece may be on its way to the store after nobody waits for it any
 // more.
 const lateTime = time.Minute
@@ -137,7 +156,7 @@ func (s *uploaded) at(ctx context.Context, offset int64) ([]byte, int64, error) 
 
 // Discard removes an upload that no job has; nil is none. It is done soon, not at once.
 func (b *Broker) Discard(u *job.Upload) {
-	if u == nil {
+	if u == nil || u.ID == "" {
 		return
 	}
 	b.mu.Lock()

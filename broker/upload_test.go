@@ -202,6 +202,24 @@ func TestUploadRefused(t *testing.T) {
 		require.NoError(t, err, "the id is that of a job")
 		requireUploads(t, b, 1)
 
+		body := func() io.Reader { return bytes.NewReader(bytesOf(9)) }
+		known, err := b.UploadOnce(ctx, "", "key", testKind, body())
+		require.NoError(t, err)
+		require.Equal(t, &job.Upload{Size: 9, SHA256: sha256Of(bytesOf(9))}, known, "nothing is stored")
+		again, replayed, err = b.SubmitOnce(ctx, "key", "f", &job.Request{Kind: testKind, Upload: known})
+		require.NoError(t, err)
+		require.True(t, replayed)
+		require.Equal(t, first.ID, again.ID)
+		_, _, err = b.SubmitOnce(ctx, "other", "f", &job.Request{Kind: testKind, Upload: known})
+		require.ErrorIs(t, err, errKeyGone, "it has no input")
+		stored, err := b.UploadOnce(ctx, "", "other", testKind, body())
+		require.NoError(t, err)
+		require.NotEmpty(t, stored.ID)
+		b.Discard(stored)
+		_, err = b.UploadOnce(ctx, "", "key", testKind, iotest.ErrReader(broken))
+		require.Equal(t, broken, err)
+		requireUploads(t, b, 1)
+
 		last := request()
 		_, err = b.Submit(ctx, job.NewID(), request())
 		require.NoError(t, err)
@@ -209,6 +227,8 @@ func TestUploadRefused(t *testing.T) {
 		require.ErrorIs(t, err, job.ErrQueueFull)
 		_, err = b.Upload(ctx, testKind, iotest.ErrReader(errors.New("not to be read")))
 		require.ErrorIs(t, err, job.ErrQueueFull)
+		_, err = b.UploadOnce(ctx, "", "key", testKind, body())
+		require.NoError(t, err, "the job is there")
 		requireUploads(t, b, 2)
 
 		b.Drain()

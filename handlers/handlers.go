@@ -42,6 +42,9 @@ type Log interface {
 	// Upload stores a large input for the next Submit, which keeps it or removes it. Errors of
 	// r come back as they are.
 	Upload(ctx context.Context, kind string, r io.Reader) (*job.Upload, error)
+	// UploadOnce is Upload for the next SubmitOnce with this key of the owner: if its job is
+	// there, nothing is stored.
+	UploadOnce(ctx context.Context, owner, key, kind string, r io.Reader) (*job.Upload, error)
 	// OpenUpload opens an input that was stored so.
 	OpenUpload(ctx context.Context, u *job.Upload) io.ReadSeekCloser
 	// Request returns what a job was asked for, with its input.

@@ -64,7 +64,7 @@ func (a *API) storeOnce(c *gin.Context, key string, o *options, r *job.Request) 
 		ctx = context.WithoutCancel(ctx)
 	}
 	if o.large != nil {
-		if err := a.upload(ctx, o.large, r); err != nil {
+		if err := a.upload(ctx, key, o.large, r); err != nil {
 			return job.Job{}, err
 		}
 	}

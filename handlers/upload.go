@@ -27,6 +27,9 @@ func (a *API) input(c *gin.Context, k *kind, r *job.Request) (large io.Reader, e
 		return nil, err
 	}
 	from := told{http.MaxBytesReader(c.Writer, c.Request.Body, k.MaxInput), func(err error) error { return unreadable(c, k.MaxInput, err) }}
+	if c.Request.ContentLength > job.PieceSize { // nothing of it is asked for before it is known that there is room
+		return from, nil
+	}
 	front, err := io.ReadAll(io.LimitReader(from, job.PieceSize+1))
 	if err != nil || len(front) <= job.PieceSize {
 		r.Input = front
@@ -50,8 +53,8 @@ func (r told) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// upload stores a large input for the next submit of r.
-func (a *API) upload(ctx context.Context, large io.Reader, r *job.Request) (err error) {
+// upload stores a large input for the next submit of r, with a key or "".
+func (a *API) upload(ctx context.Context, key string, large io.Reader, r *job.Request) (err error) {
 	if a.uploads.Add(1) > maxUploads {
 		a.uploads.Add(-1)
 		p := job.Problemf("rate-limited", "Too many large inputs are coming in.")
@@ -59,6 +62,10 @@ func (a *API) upload(ctx context.Context, large io.Reader, r *job.Request) (err 
 		return p
 	}
 	defer a.uploads.Add(-1)
-	r.Upload, err = a.Store.Upload(ctx, r.Kind, large)
+	if key == "" {
+		r.Upload, err = a.Store.Upload(ctx, r.Kind, large)
+	} else {
+		r.Upload, err = a.Store.UploadOnce(ctx, r.Owner, key, r.Kind, large)
+	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -34,6 +35,10 @@ func (w *world) Upload(_ context.Context, kind string, r io.Reader) (*job.Upload
 	u := uploadOf(kind, b)
 	w.uploads[u.SHA256] = b
 	return u, nil
+}
+
+func (w *world) UploadOnce(ctx context.Context, _, _, kind string, r io.Reader) (*job.Upload, error) {
+	return w.Upload(ctx, kind, r)
 }
 
 func (w *world) OpenUpload(_ context.Context, u *job.Upload) io.ReadSeekCloser {
@@ -123,14 +128,21 @@ func (s *service) sized(path, body string, sized bool, headers ...string) *http.
 	return r
 }
 
+// direct answers r without a connection: one whose body is refused is closed while its client
+// still writes, who may then see no answer.
+func (s *service) direct(r *http.Request) answer {
+	s.t.Helper()
+	rec := httptest.NewRecorder()
+	s.handler().ServeHTTP(rec, r)
+	return answer{rec.Result(), rec.Body.String()}
+}
+
 // A body that breaks off is no input, however much of it came.
 func TestUpload_cut(t *testing.T) {
 	large(t, func(t *testing.T, s *service) {
 		r := s.request(http.MethodPost, "/v1/kinds/large/jobs", "", "Content-Type", someType)
 		r.Body, r.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20)), iotest.ErrReader(io.ErrUnexpectedEOF))), -1
-		rec := httptest.NewRecorder()
-		s.handler().ServeHTTP(rec, r)
-		require.Equal(t, 400, rec.Code, rec.Body.String())
+		s.problem(s.direct(r), 400, "invalid-request")
 		require.NotContains(t, s.called(), "Submit")
 	})
 }
@@ -152,17 +164,16 @@ func TestUpload_refused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			large(t, func(t *testing.T, s *service) {
-				rec := httptest.NewRecorder()
-				s.handler().ServeHTTP(rec, s.sized(c.path, body, true, append(c.headers, "Content-Type", someType)...))
-				require.Equal(t, c.status, rec.Code, rec.Body.String())
-				require.Contains(t, rec.Body.String(), "/problems/"+c.problem)
+				s.problem(s.direct(s.request("POST", c.path, body, append(c.headers, "Content-Type", someType)...)), c.status, c.problem)
 				require.NotContains(t, s.called(), "Upload")
 			})
 		})
 	}
 	large(t, func(t *testing.T, s *service) {
 		s.fail("Upload", job.Problemf("storage-full", ""))
-		s.problem(s.do("POST", "/v1/kinds/large/jobs", body, "Content-Type", someType), 507, "storage-full")
+		r := s.request("POST", "/v1/kinds/large/jobs", body, "Content-Type", someType, "Expect", "100-continue")
+		r.Body = io.NopCloser(iotest.ErrReader(errors.New("not to be asked for")))
+		s.problem(s.direct(r), 507, "storage-full")
 	})
 }
 
@@ -170,7 +181,9 @@ func TestUpload_refused(t *testing.T) {
 func TestUpload_many(t *testing.T) {
 	large(t, func(t *testing.T, s *service) {
 		body := strings.Repeat("x", 1<<20)
-		post := func() answer { return s.do("POST", "/v1/kinds/large/jobs", body, "Content-Type", someType) }
+		post := func() answer {
+			return s.direct(s.request("POST", "/v1/kinds/large/jobs", body, "Content-Type", someType))
+		}
 		s.api.uploads.Add(maxUploads - 1) // of others
 		r := s.request(http.MethodPost, "/v1/kinds/large/jobs", "", "Content-Type", someType)
 		from, to := io.Pipe()
