@@ -61,6 +61,7 @@ var measurements = []measurement{
 	{"start", start},
 	{"isolation", isolation},
 	{"expiry", expiry},
+	{"polling", polling},
 }
 
 func main() {

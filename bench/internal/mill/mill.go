@@ -19,6 +19,7 @@ const (
 	Instant = "instant" // ends at once
 	Steered = "steered" // says what Publish and Pace tell it to, until Finish
 	Heavy   = "heavy"   // writes much
+	Ticking = "ticking" // says how far it is, from time to time
 )
 
 // Config says how the server runs.
@@ -76,7 +77,7 @@ func (s *Server) kinds() []millstream.Kind {
 	}
 	heavy := millstream.Func(Heavy, s.heavy)
 	heavy.Concurrency, heavy.QueueLimit = HeavyAtOnce, HeavyQueue
-	return append(kinds, heavy)
+	return append(kinds, heavy, millstream.Func(Ticking, ticking))
 }
 
 func wait(ctx context.Context, _ *millstream.Task) (any, error) {
