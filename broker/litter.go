@@ -37,13 +37,15 @@ func (l *litter) Pop() any {
 // there yet.
 func (b *Broker) discard(name string, at time.Time) { heap.Push(&b.litter, pile{name, at}) }
 
-// discardOf has the pieces of a job that is over removed when it expires; see discard.
+// discardOf has the pieces of a job that is over removed when it has expired, and whoever
+// was reading them then has had a while to come to their end; see discard.
 func (b *Broker) discardOf(j *job.Job) {
+	at := j.ExpiresAt.Add(partsOutlive)
 	if j.Upload != nil {
-		b.discard(uploadName(j.Upload.ID), j.ExpiresAt)
+		b.discard(uploadName(j.Upload.ID), at)
 	}
 	if r := j.Result; r != nil && len(r.Pieces) > 0 {
-		b.discard(piecesName(j.ID, r.Lease), j.ExpiresAt)
+		b.discard(piecesName(j.ID, r.Lease), at)
 	}
 }
 
