@@ -18,30 +18,31 @@ import (
 
 // size says how much is measured.
 type size struct {
-	rounds  int           // of each comparison
-	block   time.Duration // of one side in one round
-	clients int           // that submit
-	jobs    int           // that say events at once
-	readers int           // of one job
-	idle    int           // streams
-	history []int         // events of the jobs that are resumed
-	resumes int           // of each
-	stored  int           // jobs that a start finds queued, and as many over; or that expire
-	settle  time.Duration // until nothing of those that expire is under way
-	sweep   time.Duration // in which the index has surely forgotten them
-	steps   int           // of the job that is followed in all ways
-	step    time.Duration // between two of them
+	rounds   int           // of each comparison
+	block    time.Duration // of one side in one round
+	clients  int           // that submit
+	jobs     int           // that say events at once
+	readers  int           // of one job
+	idle     int           // streams
+	history  []int         // events of the jobs that are resumed
+	resumes  int           // of each
+	stored   int           // jobs that a start finds queued, and as many over; or that expire
+	finished int           // jobs that a start finds over, and no others
+	settle   time.Duration // until nothing of those that expire is under way
+	sweep    time.Duration // in which the index has surely forgotten them
+	steps    int           // of the job that is followed in all ways
+	step     time.Duration // between two of them
 }
 
 var (
 	full = size{
 		rounds: 5, block: 2 * time.Second, clients: 64, jobs: 2000, readers: 1000, idle: 5000,
-		history: []int{1_000, 100_000}, resumes: 100, stored: 100_000,
+		history: []int{1_000, 100_000}, resumes: 100, stored: 100_000, finished: 200_000,
 		settle: 10 * time.Second, sweep: 20 * time.Second, steps: 20, step: 1500 * time.Millisecond,
 	}
 	small = size{
 		rounds: 1, block: 200 * time.Millisecond, clients: 8, jobs: 100, readers: 100, idle: 200,
-		history: []int{100, 2_000}, resumes: 20, stored: 1_000, settle: 3 * time.Second, steps: 5, step: 50 * time.Millisecond,
+		history: []int{100, 2_000}, resumes: 20, stored: 1_000, finished: 2_000, settle: 3 * time.Second, steps: 5, step: 50 * time.Millisecond,
 	}
 )
 

@@ -79,11 +79,15 @@ func run() error {
 	short := flag.Bool("short", false, "see that it works: small and quick, the figures mean nothing")
 	only := flag.String("only", "", "the measurements to make, with commas between them; all if empty")
 	dir := flag.String("dir", os.TempDir(), "where the stores lie: on the disk that is meant")
+	finished := flag.Int("finished", 0, "how many jobs a start finds that are over; 200,000 if 0")
 	flag.StringVar(&proc.Profiles, "profiles", "", "a directory for CPU profiles of all processes")
 	flag.Parse()
 	b := &bench{size: full, dir: *dir}
 	if *short {
 		b.size = small
+	}
+	if *finished > 0 {
+		b.size.finished = *finished
 	}
 	return errors.Join(b.measure(*only), b.report.write(os.Stdout))
 }

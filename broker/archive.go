@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
@@ -68,29 +69,43 @@ func (a *archive) encode() []byte {
 	b = append(b, '\n')
 	b = append(b, head...)
 	b = append(b, a.pack...)
-	copy(b[len(archiveMagic):], fmt.Sprintf("%08x", archiveSum(string(a.Job.ID), b)))
+	sum := archiveSum(string(a.Job.ID), b)
+	copy(b[len(archiveMagic):], sum[:])
 	return b
 }
 
-func archiveSum(name string, b []byte) uint32 {
-	return crc32.Update(crc32.Checksum([]byte(name), castagnoli), castagnoli, b[len(archiveMagic)+8:])
+func archiveSum(name string, b []byte) (text [8]byte) {
+	sum := crc32.Update(crc32.Checksum([]byte(name), castagnoli), castagnoli, b[len(archiveMagic)+len(text):])
+	hex.Encode(text[:], binary.BigEndian.AppendUint32(make([]byte, 0, 4), sum))
+	return text
 }
 
 func decodeArchive(name string, b []byte) (*archive, error) {
-	line, rest, ok := bytes.Cut(b, []byte{'\n'})
-	f := bytes.Fields(line)
-	if !ok || len(f) != 3 || !bytes.HasPrefix(line, []byte(archiveMagic)) || string(f[1]) != fmt.Sprintf("%08x", archiveSum(name, b)) {
-		return nil, errDamaged
+	head, pack, err := cutArchive(name, b)
+	if err != nil {
+		return nil, err
 	}
-	n, err := strconv.Atoi(string(f[2]))
-	if err != nil || n < 0 || n > len(rest) {
-		return nil, errDamaged
-	}
-	a := &archive{pack: rest[n:]}
-	if err := json.Unmarshal(rest[:n], a); err != nil {
+	a := &archive{pack: pack}
+	if err := json.Unmarshal(head, a); err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	return a, nil
+}
+
+// cutArchive returns the JSON and the messages of what is stored under name, or errDamaged.
+func cutArchive(name string, b []byte) (head, pack []byte, err error) {
+	line, rest, ok := bytes.Cut(b, []byte{'\n'})
+	line, ours := bytes.CutPrefix(line, []byte(archiveMagic))
+	text, size, _ := bytes.Cut(line, []byte{' '})
+	if !ok || !ours || len(text) != 8 {
+		return nil, nil, errDamaged
+	}
+	sum := archiveSum(name, b)
+	n, err := strconv.Atoi(string(size))
+	if string(text) != string(sum[:]) || err != nil || n < 0 || n > len(rest) {
+		return nil, nil, errDamaged
+	}
+	return rest[:n], rest[n:], nil
 }
 
 // pack returns messages as the body of a part.

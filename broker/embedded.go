@@ -69,6 +69,7 @@ func openLocked(ctx context.Context, opt Options, unlock func()) (*jetStream, er
 		return nil, err
 	}
 	s.found = m.found
+	s.sound = m.sound
 	if sync != nil {
 		s.syncer = newSyncer(sync, func(err error) { _ = s.spoil(err) })
 	}

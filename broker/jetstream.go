@@ -38,7 +38,8 @@ type jetStream struct {
 	sick     atomic.Bool // a write was not answered
 	syncer   *syncer     // nil: what is acknowledged is as durable as it gets
 	spoiled  atomic.Pointer[error]
-	found    int // damage, when it was opened
+	found    int  // damage, when it was opened
+	sound    bool // the archive was looked through then
 }
 
 // newJetStream makes the streams on the server behind nc, if they are not there. e is the

@@ -15,8 +15,8 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
-// load folds the log and tells the folds of every job: of the finished ones from
-// the archive first, then of those in the log.
+// load folds the log and tells the folds of every job: of the finished ones, as the
+// archive is read, then of those in the log.
 func (b *Broker) load(ctx context.Context) error {
 	marked, err := b.loadMarks(ctx)
 	if err != nil {
@@ -27,58 +27,109 @@ func (b *Broker) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var keyed []*job.Job         // whose key records are to be looked at
-	finished := map[job.ID]int{} // and in how many parts
-	kept, bad := keeping{}, 0
-	ended, err := b.store.scanArchive(ctx, func(s stored) {
-		a, err := decodeArchive(s.subject, s.data)
-		if err != nil {
-			b.found("damaged archive entry", zap.String("job", s.subject), zap.Error(err))
-			bad++
-			b.loaded(&job.Job{ID: job.ID(s.subject)}) // that it is there
-			return
-		}
-		finished[a.Job.ID] = len(a.Parts)
-		b.archived(&a.Job, s.position)
-		if s.position <= marked.Ended || a.Job.Erased { // then it lies in the place of one that was there
-			kept.add(&a.Job)
-		}
-		if relock && a.Job.Once != nil {
-			keyed = append(keyed, &a.Job)
-		}
-		if !a.Job.Erased {
-			b.loaded(&a.Job)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	b.checkArchive(marked, ended, kept, bad)
 	first, last, err := b.store.scan(ctx, b.replay)
-	if lost := (*lostError)(nil); errors.As(err, &lost) {
-		b.found("the store has lost jobs or parts of them", zap.Uint64("messages", lost.messages))
-		err = nil
+	lost := (*lostError)(nil)
+	if err != nil && !errors.As(err, &lost) {
+		return err
 	}
+	a := loading{b: b, marked: marked, relock: relock, kept: keeping{}, finished: map[job.ID]int{}}
+	ended, err := b.heads(ctx, a.head)
 	if err != nil {
 		return err
+	}
+	b.checkArchive(marked, ended, a.kept, a.bad)
+	if lost != nil {
+		b.found("the store has lost jobs or parts of them", zap.Uint64("messages", lost.messages))
 	}
 	b.head = last
 	b.checkLog(marked, first, last)
 	inOrder := slices.SortedFunc(maps.Values(b.jobs), func(x, y *entry) int { return cmp.Compare(x.first, y.first) })
 	for _, e := range inOrder {
-		_, archived := finished[e.job.ID]
+		_, archived := a.finished[e.job.ID]
 		b.sort(e, archived)
 		if relock && e.job.Once != nil && !archived {
-			keyed = append(keyed, &e.job)
+			a.keyed = append(a.keyed, &e.job)
 		}
 	}
-	if err := b.restoreKeys(ctx, keyed); err != nil {
+	if err := b.restoreKeys(ctx, a.keyed); err != nil {
 		return err
 	}
-	if err := b.sweepParts(ctx, finished); err != nil {
+	if err := b.sweepParts(ctx, a.finished); err != nil {
 		return err
 	}
 	return b.sweepUploads(ctx)
+}
+
+// loading is the part of a load that is about the archive.
+type loading struct {
+	b        *Broker
+	marked   marks
+	relock   bool           // key records are to be looked at
+	keyed    []*job.Job     // whose they are
+	kept     keeping        // that the archive has of those that were noted
+	bad      int            // damaged heads
+	finished map[job.ID]int // how many parts a job has; of those that have none, only whom the log has too
+}
+
+// head takes in the head of a finished job.
+func (l *loading) head(h *head) {
+	b, j := l.b, &h.job
+	if h.err != nil {
+		b.found("damaged archive entry", zap.String("job", h.name), zap.Error(h.err))
+		l.bad++
+		b.loaded(&job.Job{ID: job.ID(h.name)}) // that it is there
+		return
+	}
+	if h.parts > 0 || b.jobs[j.ID] != nil {
+		l.finished[j.ID] = h.parts
+	}
+	b.archived(j, h.position)
+	if h.position <= l.marked.Ended || j.Erased { // then it lies in the place of one that was there
+		l.kept.add(j)
+	}
+	if l.relock && j.Once != nil {
+		own := *j
+		l.keyed = append(l.keyed, &own)
+	}
+	if !j.Erased {
+		b.loaded(j)
+	}
+}
+
+const (
+	// headBatch is how many heads are handed on at once.
+	headBatch = 256
+	// headBatches is how many of these there are, read or being read.
+	headBatches = 8
+)
+
+// heads calls each with the heads of the archive, which are read beside it, a few ahead. It
+// returns the place of the archive's last entry.
+func (b *Broker) heads(ctx context.Context, each func(*head)) (ended uint64, err error) {
+	read, free := make(chan []head, headBatches), make(chan []head, headBatches)
+	for range headBatches {
+		free <- make([]head, 0, headBatch)
+	}
+	go func() {
+		defer close(read)
+		r, batch := headReader{texts: map[string]string{}}, <-free
+		ended, err = b.store.scanArchive(ctx, func(s stored) {
+			if len(batch) == headBatch {
+				read <- batch
+				batch = <-free
+			}
+			batch = batch[:len(batch)+1]
+			r.read(s, &batch[len(batch)-1])
+		})
+		read <- batch
+	}()
+	for batch := range read {
+		for i := range batch {
+			each(&batch[i])
+		}
+		free <- batch[:0]
+	}
+	return ended, err
 }
 
 // replay folds one message of the log, at start. A job of which one message is
@@ -152,8 +203,9 @@ func (b *Broker) sort(e *entry, archived bool) {
 
 // loaded tells the folds of a job as it stands.
 func (b *Broker) loaded(j *job.Job) {
+	c := &job.Commit{Job: j}
 	for _, fold := range b.folds {
-		fold(&job.Commit{Job: j})
+		fold(c)
 	}
 }
 

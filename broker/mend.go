@@ -20,6 +20,8 @@ type mender struct {
 	dir   string // of the store
 	log   *zap.Logger
 	found int
+	sound bool   // all records of the archive fit, as they are now
+	data  []byte // of the block that is looked at
 }
 
 const (
@@ -44,6 +46,7 @@ func (m *mender) mend() error {
 		if stream == doneStream && clean && size > mendAlways {
 			continue
 		}
+		m.sound = m.sound || stream == doneStream
 		if err := m.mendStream(stream, blocks); err != nil {
 			return fmt.Errorf("stream %s: %w", stream, err)
 		}
@@ -129,8 +132,9 @@ func (m *mender) file(stream string, n int) string {
 }
 
 func (m *mender) read(stream string, n int) (*block, error) {
-	data, err := os.ReadFile(m.file(stream, n))
-	return newBlock(stream, n, data), err
+	var err error
+	m.data, err = readInto(m.data, m.file(stream, n))
+	return newBlock(stream, n, m.data), err
 }
 
 func (m *mender) report(stream string, n int, f finding) {

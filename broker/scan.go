@@ -19,7 +19,7 @@ func (s *jetStream) scan(ctx context.Context, each func(stored)) (first, last ui
 		return 0, 0, unavailable(err)
 	}
 	var seen uint64
-	err = s.consume(ctx, s.jobs, "jobs.>", info.State.LastSeq, func(m stored) { seen++; each(m) })
+	err = s.consume(ctx, s.jobs, "jobs.>", 0, info.State.LastSeq, func(m stored) { seen++; each(m) })
 	if want := info.State.LastSeq + 1 - info.State.FirstSeq; err == nil && info.State.Msgs > 0 && seen < want {
 		err = &lostError{want - seen}
 	}
@@ -39,16 +39,26 @@ func (s *jetStream) scanArchive(ctx context.Context, each func(stored)) (last ui
 	if err != nil {
 		return 0, unavailable(err)
 	}
+	if last = info.State.LastSeq; s.embedded == nil {
+		return last, s.consumeHeads(ctx, 0, last, each)
+	}
+	return last, s.scanOwn(ctx, newImage(s.embedded.dir, doneStream, true), last, each)
+}
+
+// consumeHeads calls each with the heads that the archive has from position first up to last.
+func (s *jetStream) consumeHeads(ctx context.Context, first, last uint64, each func(stored)) error {
 	const heads = donePrefix + "*" // the parts of a large job have one token more
-	return info.State.LastSeq, s.consume(ctx, s.done, heads, info.State.LastSeq, func(m stored) {
+	return s.consume(ctx, s.done, heads, first, last, func(m stored) {
 		m.subject = m.subject[len(donePrefix):]
 		each(m)
 	})
 }
 
-// consume calls each with the messages of filter that the stream has now.
-func (s *jetStream) consume(ctx context.Context, from jetstream.Stream, filter string, last uint64, each func(stored)) error {
-	c, err := from.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}})
+// consume calls each with the messages of filter that the stream has now, between two positions.
+func (s *jetStream) consume(ctx context.Context, from jetstream.Stream, filter string, first, last uint64, each func(stored)) error {
+	c, err := from.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(1, first),
+	})
 	if err != nil {
 		return unavailable(err)
 	}

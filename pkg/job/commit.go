@@ -5,6 +5,6 @@ package job
 type Commit struct {
 	Was    Status  // before it; "": the job is new, or was loaded at start
 	Before Cursor  // of the job before it
-	Job    *Job    // after it; without a status: what is stored of it is damaged
+	Job    *Job    // after it; without a status: what is stored of it is damaged; loaded from the archive, it has no Progress, Output and Result
 	Events []Event // its events; none when the job was loaded at start
 }
