@@ -34,6 +34,7 @@ func (r *headReader) read(s stored, h *head) {
 	text, _, err := cutArchive(s.subject, s.data)
 	if err != nil || r.known(text, h) {
 		h.err = err
+		h.job.Result = pieced(h.job.Result)
 		return
 	}
 	h.job = job.Job{}
@@ -43,10 +44,15 @@ func (r *headReader) read(s stored, h *head) {
 		return
 	}
 	h.job, h.parts = a.Job, len(a.Parts)
-	h.job.Progress, h.job.Output = nil, nil
-	if r := h.job.Result; r != nil && len(r.Pieces) == 0 {
-		h.job.Result = nil
+	h.job.Progress, h.job.Output, h.job.Result = nil, nil, pieced(h.job.Result)
+}
+
+// pieced returns r if it lies in pieces.
+func pieced(r *job.Result) *job.Result {
+	if r == nil || len(r.Pieces) == 0 {
+		return nil
 	}
+	return r
 }
 
 // The members of a head, in the order that they are written in.

@@ -355,3 +355,35 @@ func TestNoSweepOfUploadsAfterDamage(t *testing.T) {
 	require.ErrorIs(t, err, job.ErrDamaged)
 	requireUploads(t, b, 1)
 }
+
+// The next start knows when the input and the result of a finished job go, whichever way it
+// reads its head.
+func TestLitterAfterAStart(t *testing.T) {
+	dir := t.TempDir()
+	opened := func() *Broker {
+		s, err := openEmbedded(t.Context(), Options{Dir: dir, MaxStore: 1 << 30, Log: zap.NewNop()})
+		require.NoError(t, err)
+		b, _ := reopen(t, s, 0, largeKind)
+		return b
+	}
+	b := opened()
+	id, result := job.NewID(), bytesOf(job.PieceSize+1)
+	_, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind, Upload: uploadTo(t, b, result), Tags: []string{"käse"}})
+	require.NoError(t, err)
+	task := claimFrom(t, b, id)
+	require.NoError(t, task.Attach(t.Context(), result[:job.PieceSize]))
+	task.Succeed(attached(task, result))
+	require.NoError(t, task.succeed(t.Context()))
+	task.end()
+	require.Eventually(t, func() bool { return b.Archived(id) }, timeToWait, tick)
+	want := b.litter
+	require.Len(t, want, 2)
+	require.NoError(t, b.Close())
+	b = opened()
+	require.Len(t, b.litter, 2)
+	for i, p := range b.litter {
+		require.Equal(t, want[i].name, p.name)
+		require.True(t, want[i].at.Equal(p.at))
+	}
+	requireUploads(t, b, 2)
+}
