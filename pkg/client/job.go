@@ -76,7 +76,7 @@ func (j *Job) UnmarshalJSON(b []byte) error {
 type SubmitOptions struct {
 	ContentType  string // of the input; default application/octet-stream
 	Tags         []string
-	Priority     job.Priority
+	Priority     string        // low, normal or high
 	Timeout      time.Duration // of an attempt
 	MaxAttempts  int
 	Retention    time.Duration // of the job, after its end
@@ -170,8 +170,8 @@ func (o *SubmitOptions) query() url.Values {
 	for _, tag := range o.Tags {
 		q.Add("tag", tag)
 	}
-	if o.Priority != job.Normal {
-		q.Set("priority", o.Priority.String())
+	if o.Priority != "" {
+		q.Set("priority", o.Priority)
 	}
 	if o.Timeout > 0 {
 		q.Set("timeout", o.Timeout.String())
