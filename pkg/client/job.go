@@ -252,7 +252,8 @@ type RetryOptions struct {
 }
 
 // Retry submits the work of a job that is over as a new job: the same input and options,
-// begun at once. A deadline is as far away as that of the first job was.
+// begun at once. A deadline is as far away as that of the first job was. A large input is
+// copied before there is an answer, however long that takes: ctx is the only limit.
 func (c *Client) Retry(ctx context.Context, id job.ID, o *RetryOptions) (*Job, error) {
 	if o == nil {
 		o = &RetryOptions{}
@@ -261,7 +262,7 @@ func (c *Client) Retry(ctx context.Context, id job.ID, o *RetryOptions) (*Job, e
 	if err != nil {
 		return nil, err
 	}
-	return c.submit(req, o.Wait, o.Key)
+	return c.unhurried().submit(req, o.Wait, o.Key)
 }
 
 // submit sends a request for a new job: if it has a key, until there is an answer.
