@@ -24,7 +24,6 @@ import (
 // submission is what the command line says about a submit.
 type submission struct {
 	options  client.SubmitOptions
-	priority string
 	input    string
 	wait     time.Duration
 	deadline time.Duration
@@ -89,7 +88,7 @@ func (s *submission) flags(cmd *cobra.Command) {
 	f.StringVarP(&s.input, "input", "i", "", "the input itself, a `text` in place of a file")
 	f.StringVar(&o.ContentType, "type", "", "media `type` of the input (default: JSON if it is an object or array, else what it looks like)")
 	f.StringArrayVar(&o.Tags, "tag", nil, "a `tag` to find the job by; may be repeated")
-	f.StringVar(&s.priority, "priority", job.Normal.String(), "the job's `level`: low, normal or high")
+	f.StringVar(&o.Priority, "priority", "", "the job's `level`: low, normal or high (default: the kind's)")
 	f.Var(flagOf(&o.Timeout, someTime), "timeout", "how long an attempt may take (default: the kind's)")
 	f.Var(flagOf(&o.MaxAttempts, atLeastOnce), "max-attempts", "how often to try (default: the kind's)")
 	f.Var(flagOf(&o.Retention, someTime), "retention", "how long to keep the job after its end (default: the kind's)")
@@ -104,16 +103,15 @@ func (s *submission) flags(cmd *cobra.Command) {
 
 var priorities = map[string]job.Priority{"low": job.Low, "normal": job.Normal, "high": job.High}
 
-// check reads the priority, and sees to the key.
+// check looks at the priority, reads the times, and sees to the key.
 func (s *submission) check() error {
 	if s.options.CancelOnDisconnect && !s.follows() {
 		return errors.New("--cancel-on-disconnect goes with --watch or --wait: else there is no connection that could be lost")
 	}
-	p, ok := priorities[s.priority]
-	if !ok {
-		return fmt.Errorf("--priority %s: must be low, normal or high", s.priority)
+	p := s.options.Priority
+	if _, ok := priorities[p]; !ok && p != "" {
+		return fmt.Errorf("--priority %s: must be low, normal or high", p)
 	}
-	s.options.Priority = p
 	if s.runAt != "" {
 		at, err := time.Parse(time.RFC3339, s.runAt)
 		if err != nil {

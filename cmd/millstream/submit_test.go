@@ -30,7 +30,7 @@ func TestRead_interrupted(t *testing.T) {
 }
 
 func TestCheck_runAt(t *testing.T) {
-	s := submission{priority: "normal", runAt: "2026-11-22T10:00:00+01:00"}
+	s := submission{runAt: "2026-11-22T10:00:00+01:00"}
 	require.NoError(t, s.check())
 	require.Equal(t, time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC), s.options.RunAt.UTC())
 	s.runAt = "tomorrow"

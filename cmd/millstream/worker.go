@@ -160,7 +160,7 @@ func (p *puller) work(ctx context.Context, l *client.Lease) {
 	alive, ended := context.WithCancel(context.WithoutCancel(ctx)) // a command that is told to end may take longer than a lease
 	beats := make(chan struct{})
 	go func() { defer close(beats); r.beat(alive) }()
-	out, err := worker.Run(ctx, p.exec.Func(), r.attempt(), worker.Options{})
+	out, err := r.runCommand(ctx)
 	last := lastWord(stopping.Err() != nil, out, err)
 	ended()
 	<-beats

@@ -28,7 +28,11 @@ type boss struct {
 	lose    int // answers that get lost, from the first on
 	status  int // of every other answer, if it is an error
 	cancel  bool
-	heard   func(said []job.Said) // called with each report; may be nil
+	input   string                                       // JSON; "": the text "in"
+	asked   int                                          // for its input
+	lost    bool                                         // its input is nobody's any more
+	refuses func(said []job.Said, size int) *job.Problem // with its Status; may be nil
+	heard   func(said []job.Said)                        // called with each report; may be nil
 	reports [][]job.Said
 }
 
@@ -37,11 +41,22 @@ func (b *boss) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer b.mu.Unlock()
 	if r.URL.Path == "/v1/leases" {
 		_, _ = io.WriteString(w, `{"leases":[{"lease":"x","expires_at":"2100-01-01T00:00:00Z","timeout_at":"2100-01-01T00:00:00Z",`+
-			`"job":{"id":"`+string(fakeID("leased"))+`","kind":"k","attempt":1,"max_attempts":3,"input":"in","input_type":"text/plain"},"checkpoint":null}]}`)
+			`"job":{"id":"`+string(fakeID("leased"))+`","kind":"k","attempt":1,"max_attempts":3,`+b.lease()+`},"checkpoint":null}]}`)
+		return
+	}
+	if r.URL.Path == "/v1/leases/x/input" {
+		b.tellInput(w)
 		return
 	}
 	var said []job.Said
-	_ = json.NewDecoder(r.Body).Decode(&said)
+	body, _ := io.ReadAll(r.Body)
+	_ = json.Unmarshal(body, &said)
+	if b.refuses != nil {
+		if p := b.refuses(said, len(body)); p != nil {
+			refuse(w, p.Status, p)
+			return
+		}
+	}
 	b.reports = append(b.reports, said)
 	if b.heard != nil {
 		b.heard(said)
@@ -53,6 +68,27 @@ func (b *boss) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, b.status, job.ErrLeaseLost)
 	default:
 		fmt.Fprintf(w, `{"expires_at":"2100-01-01T00:00:00Z","cancel":%v}`, b.cancel)
+	}
+}
+
+// lease tells the input.
+func (b *boss) lease() string {
+	if b.input == "" {
+		return `"input":"in","input_type":"text/plain"`
+	}
+	return `"input":` + b.input + `,"input_type":"application/json"`
+}
+
+// tellInput has the input when it is asked for a second time.
+func (b *boss) tellInput(w http.ResponseWriter) {
+	b.asked++
+	switch {
+	case b.asked == 1:
+		w.WriteHeader(http.StatusServiceUnavailable)
+	case b.lost:
+		refuse(w, http.StatusConflict, job.ErrLeaseLost)
+	default:
+		_, _ = io.WriteString(w, " "+b.input+" ")
 	}
 }
 
@@ -121,7 +157,7 @@ func TestLastWords(t *testing.T) {
 		data    string
 	}{
 		{false, result(job.Result{Type: "text/plain", Output: true}, ""), nil, job.Succeeded, `{"output":true,"type":"text/plain"}`},
-		{false, result(job.Result{Type: "application/json", Size: 7}, `{"a":1}`), nil, job.Succeeded, `{"result":{"a":1},"type":"application/json"}`},
+		{false, result(job.Result{Type: "application/json", Size: 7}, `{"a":1}`), nil, job.Succeeded, `{"encoding":"base64","result":"eyJhIjoxfQ==","type":"application/json"}`},
 		{true, result(job.Result{Type: "image/png", Size: 2}, "\x00\x01"), nil, job.Succeeded, `{"encoding":"base64","result":"AAE=","type":"image/png"}`},
 		{false, result(job.Result{}, ""), nil, job.Succeeded, `{"result":null}`},
 		{false, worker.Outcome{}, broken, job.Failed, `{"error":{"detail":"exit status 3","retryable":false,"type":"/problems/exit-status"}}`},
@@ -142,6 +178,22 @@ func TestWorkerRunsItsCommand(t *testing.T) {
 	r.work(t.Context(), r.lease)
 	require.Equal(t, job.Said{Type: job.Output, Data: []byte(`{"chunk":"in","offset":0}`)}, b.reports[0][0])
 	require.Equal(t, []job.Said{{Type: job.Succeeded, Data: []byte(`{"output":true,"type":"text/plain; charset=utf-8"}`)}}, b.reports[1])
+}
+
+// What comes in is what was submitted, byte for byte, however long the server is away; if the
+// job is somebody else's by then, nothing is done.
+func TestWorkerAsksForItsInput(t *testing.T) {
+	b := &boss{input: `{"a":1}`}
+	r, _ := b.reporter(t)
+	r.work(t.Context(), r.lease)
+	require.Equal(t, job.Said{Type: job.Output, Data: []byte(`{"chunk":" {\"a\":1} ","offset":0}`)}, b.reports[0][0])
+	require.Equal(t, job.Succeeded, b.reports[1][0].Type)
+
+	b = &boss{input: `{"a":1}`, lost: true}
+	r, _ = b.reporter(t)
+	r.work(t.Context(), r.lease)
+	require.Equal(t, 2, b.asked)
+	require.Empty(t, b.reports)
 }
 
 // A worker that is told to stop keeps its lease for as long as its command takes to end.

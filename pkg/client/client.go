@@ -26,11 +26,12 @@ type Client struct {
 	base     *url.URL
 	key      string
 	http     *http.Client
+	slow     *http.Client // http, without an end to waiting for an answer
 	silence  time.Duration
 	patience time.Duration
 	lost     func(job.ID, error)
 	found    func(job.ID)
-	answered atomic.Bool // there is a server: what fails now may heal
+	answered *atomic.Bool // there is a server: what fails now may heal
 }
 
 // Options change how a Client works; nil is fine.
@@ -38,7 +39,8 @@ type Options struct {
 	// Key is sent with every request: the server's key, or a read token.
 	Key string
 	// HTTP sends the requests. It must not have a Timeout, which would cut every
-	// stream at that age.
+	// stream at that age; nor should its transport have a ResponseHeaderTimeout, if jobs
+	// with large inputs are retried.
 	HTTP *http.Client
 	// Silence is how long a stream may say nothing, not even a heartbeat, before
 	// it is given up and resumed. Default: 45 s, three heartbeats.
@@ -61,11 +63,12 @@ func (o *Options) key() string {
 	return o.Key
 }
 
-func (o *Options) http() *http.Client {
+// http returns what sends the requests, and what sends those that take as long as they take.
+func (o *Options) http() (usual, slow *http.Client) {
 	if o == nil || o.HTTP == nil {
-		return &http.Client{Transport: transport}
+		return &http.Client{Transport: transport}, &http.Client{Transport: slowTransport}
 	}
-	return o.HTTP
+	return o.HTTP, o.HTTP
 }
 
 func (o *Options) silence() time.Duration {
@@ -104,6 +107,10 @@ var transport = func() *http.Transport {
 	return t
 }()
 
+// slowTransport is for what the server works on before it answers: a retry, for which it
+// copies the input. A server that has gone is noticed by TCP.
+var slowTransport = standard(http.DefaultTransport)
+
 // standard returns a copy of net/http's own transport. If the program has put another
 // thing in its place, which cannot be told what a client needs, it is one like it.
 func standard(own http.RoundTripper) *http.Transport {
@@ -129,10 +136,18 @@ func New(baseURL string, opts *Options) (*Client, error) {
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("address of the server: %q is not an http:// or https:// URL", baseURL)
 	}
+	usual, slow := opts.http()
 	return &Client{
-		base: base, key: opts.key(), http: opts.http(), silence: opts.silence(), patience: opts.patience(),
-		lost: opts.lost(), found: opts.found(),
+		base: base, key: opts.key(), http: usual, slow: slow, silence: opts.silence(), patience: opts.patience(),
+		lost: opts.lost(), found: opts.found(), answered: new(atomic.Bool),
 	}, nil
+}
+
+// unhurried returns the client as one that waits for an answer for as long as its caller does.
+func (c *Client) unhurried() *Client {
+	slow := *c
+	slow.http = c.slow
+	return &slow
 }
 
 // Live returns nil if the server runs.

@@ -76,7 +76,7 @@ func (j *Job) UnmarshalJSON(b []byte) error {
 type SubmitOptions struct {
 	ContentType  string // of the input; default application/octet-stream
 	Tags         []string
-	Priority     job.Priority
+	Priority     string        // low, normal or high
 	Timeout      time.Duration // of an attempt
 	MaxAttempts  int
 	Retention    time.Duration // of the job, after its end
@@ -170,8 +170,8 @@ func (o *SubmitOptions) query() url.Values {
 	for _, tag := range o.Tags {
 		q.Add("tag", tag)
 	}
-	if o.Priority != job.Normal {
-		q.Set("priority", o.Priority.String())
+	if o.Priority != "" {
+		q.Set("priority", o.Priority)
 	}
 	if o.Timeout > 0 {
 		q.Set("timeout", o.Timeout.String())
@@ -252,7 +252,8 @@ type RetryOptions struct {
 }
 
 // Retry submits the work of a job that is over as a new job: the same input and options,
-// begun at once. A deadline is as far away as that of the first job was.
+// begun at once. A deadline is as far away as that of the first job was. A large input is
+// copied before there is an answer, however long that takes: ctx is the only limit.
 func (c *Client) Retry(ctx context.Context, id job.ID, o *RetryOptions) (*Job, error) {
 	if o == nil {
 		o = &RetryOptions{}
@@ -261,7 +262,7 @@ func (c *Client) Retry(ctx context.Context, id job.ID, o *RetryOptions) (*Job, e
 	if err != nil {
 		return nil, err
 	}
-	return c.submit(req, o.Wait, o.Key)
+	return c.unhurried().submit(req, o.Wait, o.Key)
 }
 
 // submit sends a request for a new job: if it has a key, until there is an answer.

@@ -66,8 +66,11 @@ func TestSubmit(t *testing.T) {
 	}{
 		"plain": {nil, "", "application/octet-stream", ""},
 		"full": {
-			&client.SubmitOptions{ContentType: "text/plain", Tags: []string{"a b", "c"}, Priority: job.Low, Timeout: 90 * time.Second, MaxAttempts: 2, Retention: time.Hour, Wait: 1500 * time.Millisecond},
+			&client.SubmitOptions{ContentType: "text/plain", Tags: []string{"a b", "c"}, Priority: "low", Timeout: 90 * time.Second, MaxAttempts: 2, Retention: time.Hour, Wait: 1500 * time.Millisecond},
 			"?max_attempts=2&priority=low&retention=1h0m0s&tag=a+b&tag=c&timeout=1m30s", "text/plain", "wait=2",
+		},
+		"the usual priority, which need not be the kind's": {
+			&client.SubmitOptions{Priority: "normal"}, "?priority=normal", "application/octet-stream", "",
 		},
 		"times": {
 			&client.SubmitOptions{Delay: time.Minute, StartTimeout: time.Hour, Deadline: time.Date(2026, 11, 22, 11, 0, 0, 0, time.UTC)},

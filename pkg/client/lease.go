@@ -24,7 +24,7 @@ type LeaseOptions struct {
 // Lease is an attempt at a job that this program works on.
 type Lease struct {
 	Job        Job
-	Input      []byte
+	Input      []byte          // of JSON the same value, not the same bytes: those are OpenInput's
 	Upload     *job.Upload     // of an input that is too large to come along: OpenInput reads it; else nil
 	InputType  string          // media type of the input
 	Checkpoint json.RawMessage // the last one of the attempts before; nil: there is none
@@ -136,16 +136,25 @@ func (l *Lease) setInput(raw json.RawMessage) (err error) {
 	return err
 }
 
-// OpenInput opens the input at its beginning; what is read of it is not held in memory. A
-// connection that is cut is followed by another, as Result's is.
+// OpenInput opens the input at its beginning, byte for byte as it was submitted. JSON, and
+// what did not come along, are asked of the server, and not held in memory. A connection
+// that is cut is followed by another, as Result's is.
 func (c *Client) OpenInput(ctx context.Context, l *Lease) (io.ReadCloser, error) {
-	if l.Upload == nil {
+	if l.Upload == nil && !job.IsJSON(l.InputType) {
 		return io.NopCloser(bytes.NewReader(l.Input)), nil
 	}
 	d := c.download(ctx, func(ctx context.Context) (*http.Request, error) {
 		return c.request(ctx, http.MethodGet, nil, "v1", "leases", l.token, "input")
 	})
-	d.size, d.etag = l.Upload.Size, `"`+l.Upload.SHA256+`"`
+	if l.Upload != nil {
+		d.size, d.etag = l.Upload.Size, `"`+l.Upload.SHA256+`"`
+		return d, nil
+	}
+	resp, err := d.ask()
+	if err != nil {
+		return nil, err
+	}
+	d.size, d.etag = resp.ContentLength, resp.Header.Get("ETag")
 	return d, nil
 }
 
@@ -164,13 +173,16 @@ func (c *Client) Report(ctx context.Context, l *Lease, events ...job.Said) (Stan
 	return s, err
 }
 
-// post returns a request whose body is JSON.
+// post returns a request whose body is JSON. Unlike json.Marshal it leaves <, > and & as
+// they are: what is said is stored so, and takes no more bytes than it has.
 func (c *Client) post(ctx context.Context, v any, path ...string) (*http.Request, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
-	req, err := c.request(ctx, http.MethodPost, io.Reader(bytes.NewReader(body)), path...)
+	req, err := c.request(ctx, http.MethodPost, bytes.NewReader(bytes.TrimSpace(body.Bytes())), path...)
 	if err == nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -70,11 +70,11 @@ func TestReport(t *testing.T) {
 	})
 	leases, err := c.Lease(t.Context(), &client.LeaseOptions{})
 	require.NoError(t, err)
-	s, err := c.Report(t.Context(), leases[0], job.Said{Type: job.Log, Data: []byte(`{"line":"x"}`)}, job.Said{Type: job.Queued})
+	s, err := c.Report(t.Context(), leases[0], job.Said{Type: job.Log, Data: []byte(`{"line":"<x> & y"}`)}, job.Said{Type: job.Queued})
 	require.NoError(t, err)
 	require.True(t, s.Cancel)
 	require.Equal(t, "/v1/leases/a.b.c/events", path)
-	require.Equal(t, `[{"type":"job.log","data":{"line":"x"}},{"type":"job.queued"}]`, body)
+	require.Equal(t, `[{"type":"job.log","data":{"line":"<x> & y"}},{"type":"job.queued"}]`, body)
 	_, err = c.Report(t.Context(), leases[0])
 	require.NoError(t, err)
 	require.Equal(t, `[]`, body)
@@ -82,6 +82,52 @@ func TestReport(t *testing.T) {
 	_, err = c.Report(t.Context(), leases[0])
 	require.ErrorIs(t, err, job.ErrLeaseLost)
 	require.False(t, c.Passing(err))
+}
+
+// The lease has the value of a JSON input, and the server the bytes.
+func TestLeaseOfJSON(t *testing.T) {
+	body := "{ \"a\" : \"\\u003cb>\" }\n"
+	asked := 0
+	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/leases" {
+			fmt.Fprintf(w, leaseJSON, `{"a":"\u003cb>"}`, "application/geo+json", "null")
+			return
+		}
+		require.Equal(t, "/v1/leases/a.b.c/input", r.URL.Path)
+		w.Header().Set("ETag", `"abc"`)
+		if asked++; asked == 1 {
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			_, _ = io.WriteString(w, body[:7])
+			panic(http.ErrAbortHandler)
+		}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(body))
+	})
+	leases, err := c.Lease(t.Context(), &client.LeaseOptions{})
+	require.NoError(t, err)
+	require.JSONEq(t, body, string(leases[0].Input))
+	in, err := c.OpenInput(t.Context(), leases[0])
+	require.NoError(t, err)
+	got, err := io.ReadAll(in)
+	require.NoError(t, err)
+	require.Equal(t, body, string(got))
+	require.NoError(t, in.Close())
+	require.Equal(t, 2, asked)
+}
+
+func TestLeaseOfJSON_lost(t *testing.T) {
+	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/leases" {
+			fmt.Fprintf(w, leaseJSON, `1`, "application/json", "null")
+			return
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusConflict)
+		_, _ = w.Write(job.ErrLeaseLost.JSON())
+	})
+	leases, err := c.Lease(t.Context(), &client.LeaseOptions{})
+	require.NoError(t, err)
+	_, err = c.OpenInput(t.Context(), leases[0])
+	require.ErrorIs(t, err, job.ErrLeaseLost)
 }
 
 // A large input is read from where it is, over as many connections as it takes.
