@@ -272,11 +272,19 @@ func (b *Broker) running(each func(*entry)) {
 	}
 }
 
-// void takes one job back from an attempt that is no more.
+// void takes one job back from an attempt that is no more, and removes what that has stored
+// of a result.
 func (b *Broker) void(e *entry) {
+	var lease uint64
 	err := b.append(b.ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
+		lease = j.Lease
 		return []job.Record{lost(j)}, j.Status == job.StatusRunning
 	}})
+	if err == nil {
+		b.mu.Lock()
+		b.discard(piecesName(e.job.ID, lease), time.Time{})
+		b.mu.Unlock()
+	}
 	if err == nil || errors.Is(err, job.ErrLeaseLost) || b.ctx.Err() != nil {
 		return
 	}

@@ -387,3 +387,21 @@ func TestLitterAfterAStart(t *testing.T) {
 	}
 	requireUploads(t, b, 2)
 }
+
+// What a process that died had stored of a result is removed by the next one: the attempt is
+// no more.
+func TestResultOfALostAttemptGoes(t *testing.T) {
+	m := newMemory()
+	t.Cleanup(m.close)
+	b := node(t, shared{m})
+	task := claimFrom(t, b, submitTo(t, b))
+	require.NoError(t, task.Attach(t.Context(), bytesOf(job.PieceSize)))
+	halt(b)
+	b = node(t, shared{m})
+	require.Eventually(t, func() bool {
+		names, err := b.store.names(context.Background(), "*.*.*")
+		return err == nil && len(names) == 0
+	}, timeToWait, tick)
+	_, err := b.Job(t.Context(), task.Job.ID)
+	require.NoError(t, err)
+}
