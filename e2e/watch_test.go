@@ -81,6 +81,14 @@ func TestWatch(t *testing.T) {
 			w.over()
 			require.Empty(t, evaluate[[]string](t, w.page, "transports"), "it is the stream")
 			require.Len(t, p.streams(), len(cuts)+1, "and does not come back behind the end")
+
+			// A job that is over has no more to say than how it stands; a path is the server's, and not the page's.
+			evaluate[any](t, w.page, `import("`+w.base+`/client.js").then(async ({ watch }) => {
+				const types = []
+				for await (const event of watch("`+w.job.Links["events"]+`", { after: "latest" })) types.push(event.type + " " + event.data.job.status)
+				window.late = types.join()
+			})`)
+			pollPage(t, w.page, `window.late === "stream.reset succeeded"`)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -74,6 +75,9 @@ func (a *API) storeOnce(c *gin.Context, key string, o *options, r *job.Request) 
 	j, replayed, err := a.Store.SubmitOnce(ctx, key, fingerprint(o, r), r)
 	if replayed {
 		c.Header("Idempotency-Replayed", "true")
+	}
+	if replayed && errors.Is(err, job.ErrNotFound) {
+		err = job.Problemf("not-found", "The job of this Idempotency-Key has expired, or was erased.")
 	}
 	return j, err
 }

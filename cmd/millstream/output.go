@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -128,15 +129,29 @@ func (o *output) isEndOf(b []byte) bool {
 	return bytes.Equal(r.sum.Sum(nil), sum[:])
 }
 
+// errCut is the error of a result that is not all that the work has written.
+var errCut = &exitError{exitFailed, errors.New("the result is cut: the work wrote more than limits.bytes_per_job lets a job's events have (a command's stdout: result has no such limit)")}
+
 // result writes the result of the job that ended with e, unless it is what the
 // job has put out already, or nothing.
 func (o *output) result(ctx context.Context, c *client.Client, id job.ID, e *client.Event) error {
 	d := dataOf[struct {
-		Result struct{ SHA256 string }
+		Result struct {
+			SHA256    string
+			Truncated bool
+		}
 	}](e)
-	if d.Result.SHA256 != "" && o.isAll(d.Result.SHA256) {
-		return nil
+	var err error
+	if d.Result.SHA256 == "" || !o.isAll(d.Result.SHA256) {
+		err = o.fetch(ctx, c, id)
 	}
+	if err == nil && d.Result.Truncated {
+		return errCut
+	}
+	return err
+}
+
+func (o *output) fetch(ctx context.Context, c *client.Client, id job.ID) error {
 	r, err := c.Result(ctx, id)
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ func (r *reporter) runCommand(ctx context.Context) (worker.Outcome, error) {
 	if err != nil {
 		return worker.Outcome{}, err
 	}
-	return worker.Run(ctx, r.exec.Func(), a, worker.Options{})
+	return worker.Run(ctx, r.exec.Func(), a, worker.Options{Limits: unlimited})
 }
 
 // attempt returns the attempt as one that a server runs itself: with the exact bytes of
@@ -63,6 +63,10 @@ func (r *reporter) readInput(ctx context.Context) error {
 	}
 	return err
 }
+
+// unlimited is what a command may say here: the server has the limits, and says in the job's
+// result what they have cut.
+var unlimited = worker.Limits{Events: 1 << 40, Bytes: 1 << 50}
 
 // beat says, each third of the lease, that the command is at work, until ctx ends or the
 // lease is lost.

@@ -13,7 +13,7 @@ export interface JobEvent<Data = any> {
 }
 
 export interface WatchOptions {
-  /** Begin behind this event; default: with the first. "latest": a snapshot, and what follows. */
+  /** Begin behind this event; default: with the first. "latest": a stream.reset with the job as it stands in data.job, and what follows. */
   after?: string
   /** A read token, or what gets a fresh one whenever it is needed. */
   token?: string | (() => string | Promise<string>)
@@ -44,5 +44,5 @@ export interface Watch extends AsyncIterable<JobEvent> {
   close(): void
 }
 
-/** Watches the job whose `links.events` is url. */
+/** Watches the job whose `links.events` is url; a path is one of the server that this file is of. */
 export function watch(url: string | URL, options?: WatchOptions): Watch

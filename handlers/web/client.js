@@ -5,6 +5,7 @@
 // event comes once and in order; the watch ends behind the last one.
 
 const terminal = new Set(["job.succeeded", "job.failed", "job.canceled"])
+const ended = new Set(["succeeded", "failed", "canceled"])
 const patience = 10_000 // ms between two tries of a server that is away, at most
 
 export function watch(url, options = {}) {
@@ -25,7 +26,7 @@ class Watch {
   #failure
 
   constructor(url, options) {
-    this.#url = new URL(url, globalThis.location?.href)
+    this.#url = new URL(url, import.meta.url) // as links are: from the server that this file is of
     this.#options = { firstFrame: 3000, asleep: 10_000, wait: 25, EventSource: globalThis.EventSource, fetch: globalThis.fetch.bind(globalThis), ...options }
     this.cursor = this.#options.after ?? ""
     if (!this.#options.EventSource) this.transport = "polling"
@@ -186,7 +187,8 @@ class Watch {
       this.#queue.length = 0 // nobody iterates as well
       this.#options.onEvent(event)
     }
-    if (terminal.has(event.type)) this.close()
+    const over = event.type === "stream.reset" && event.data.reason === "latest" && ended.has(event.data.job.status)
+    if (over || terminal.has(event.type)) this.close() // behind a snapshot of its end there is nothing
     this.#wake()
   }
 

@@ -33,8 +33,19 @@ func (p *pace) timeFor(n int, now time.Time) (d time.Duration, ok bool) {
 	if p.begin.IsZero() {
 		return 0, false
 	}
+	if left := p.each(p.last)*float64(n) - now.Sub(p.last).Seconds(); left > 0 { // since the last one left, the next has come nearer
+		return seconds(left), true
+	}
+	return seconds(p.each(now) * float64(n)), true // it is late: who knows when it comes
+}
+
+// each returns in how many seconds one leaves, as seen at now.
+func (p *pace) each(now time.Time) float64 {
 	window := paceTime.Seconds() * (1 - fading(now.Sub(p.begin))) // what of it there was
-	perSecond := p.faded(now) / max(window, 1)
-	seconds := min(float64(n)/perSecond, maxRetry.Seconds()) // also if it has faded to nothing
-	return time.Duration(seconds * float64(time.Second)), true
+	return max(window, 1) / p.faded(now)
+}
+
+// seconds returns so many, or maxRetry: also if a pace has faded to nothing.
+func seconds(n float64) time.Duration {
+	return time.Duration(min(n, maxRetry.Seconds()) * float64(time.Second))
 }
