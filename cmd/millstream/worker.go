@@ -79,6 +79,9 @@ func (p *puller) check(args []string) error {
 	if len(p.kinds) == 0 {
 		return errors.New("--kind: which jobs is it to take?")
 	}
+	if err := p.exec.Missing(); err != nil {
+		return err // else it would take all there is, and fail it
+	}
 	host, _ := os.Hostname()
 	p.name = cmp.Or(p.name, host, "worker")
 	return nil

@@ -184,6 +184,19 @@ func (e Exec) dir(work *workDir) string {
 	return work.path
 }
 
+// Missing says why the command cannot be run as things stand, with what was not found and
+// where it was looked for; nil: it is there.
+func (e Exec) Missing() error {
+	path, err := e.program()
+	if err == nil && (filepath.IsAbs(path) || e.Dir == "") {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return errors.New(e.missing(err))
+	}
+	return nil
+}
+
 // program returns the path of the program: of a bare name the one found in the PATH
 // the command will have, of a relative one that from Dir, or from where the server
 // runs if the command's directory is a new one.
