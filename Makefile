@@ -65,6 +65,14 @@ lint: $(BIN)/staticcheck ## gofmt, go vet and staticcheck, over all modules
 $(BIN)/staticcheck: Makefile
 	GOBIN=$(BIN) go install $(STATICCHECK)
 
+.PHONY: generate
+generate: ## the code that is made of handlers/graph/schema.graphqls
+	cd handlers/graph && go generate .
+
+.PHONY: generated
+generated: generate ## fails unless that is what is committed
+	git diff --exit-code handlers/graph
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@set -e; grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sed 's/:func / /' | while read -r file name; do \

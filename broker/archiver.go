@@ -63,6 +63,7 @@ func (b *Broker) archiveAll() {
 			b.purgeBelow(marks[0])
 			marks = [2]uint64{marks[1], b.mark()}
 			b.tick()
+			b.replayDoubtful(b.ctx)
 		case <-b.overCh:
 			b.archiveOver()
 		}
@@ -153,11 +154,17 @@ func (b *Broker) archive(e *entry) error {
 	if err := b.leaveKey(&e.job); err != nil {
 		return err
 	}
+	if err := b.putDown(e); err != nil {
+		return err
+	}
 	left := time.Until(e.job.ExpiresAt)
 	var err error
 	switch {
 	case e.job.Erased:
 		err = b.removeBeside(b.ctx, &e.job)
+		if e.job.Webhook != nil && err == nil {
+			err = b.removeDeliveries(b.ctx, e.job.ID)
+		}
 	case left > 0:
 		err = b.putAway(e, left)
 	default:

@@ -16,42 +16,56 @@ import (
 // the stream answers, if the stream's configuration allows it, with the bytes as they
 // are: a fifth of the work, and no verdict.
 const (
-	askLeader = "$JS.API.STREAM.MSG.GET." + jobsStream
+	leaderAPI = "$JS.API.STREAM.MSG.GET."
+	askLeader = leaderAPI + jobsStream
 	askAny    = "$JS.API.DIRECT.GET." + jobsStream
 )
 
-// allowDirect has our own server answer at askAny, also of a stream from before it did.
-// A stream that is somebody else's, or that cannot be changed now, is read more slowly.
+// allowDirect has our own server answer directly, also of a stream from before it did; of
+// deliveries too, for it finds no less than the leader, which it is. It does so in the one
+// connection that also publishes, and costs that some latency under many reads. A stream that
+// is somebody else's, or that cannot be changed now, is read more slowly.
 func (s *jetStream) allowDirect(ctx context.Context) {
-	c := s.jobs.CachedInfo().Config
-	if !c.AllowDirect && s.embedded != nil {
-		c.AllowDirect = true
-		if jobs, err := s.js.UpdateStream(ctx, c); err == nil {
-			s.jobs = jobs
+	for _, stream := range []*jetstream.Stream{&s.jobs, &s.hooks} {
+		if c := (*stream).CachedInfo().Config; !c.AllowDirect && s.embedded != nil {
+			c.AllowDirect = true
+			if changed, err := s.js.UpdateStream(ctx, c); err == nil {
+				*stream = changed
+			}
 		}
 	}
 	s.direct = s.jobs.CachedInfo().Config.AllowDirect
 }
 
-// question names a message of the log.
+// question names a message of a stream.
 type question struct {
-	Position uint64 `json:"seq"`
+	Position uint64 `json:"seq,omitempty"`
 	Subject  string `json:"next_by_subj,omitempty"` // the first one of it from Position on
+	Last     string `json:"last_by_subj,omitempty"` // the last one of this subject
 }
 
 func (s *jetStream) get(ctx context.Context, position uint64) (stored, error) {
-	return s.ask(ctx, question{Position: position})
+	return s.ask(ctx, jobsStream, question{Position: position})
 }
 
 func (s *jetStream) next(ctx context.Context, subject string, position uint64) (stored, error) {
-	return s.ask(ctx, question{position, subject})
+	return s.ask(ctx, jobsStream, question{Position: position, Subject: subject})
 }
 
-// ask asks the leader.
-func (s *jetStream) ask(ctx context.Context, q question) (stored, error) {
+// last returns the last message of a subject. On servers that are somebody else's the leader
+// is asked, whatever the stream allows: another one may lag behind.
+func (s *jetStream) last(ctx context.Context, stream jetstream.Stream, subject string) (stored, error) {
+	if s.embedded != nil {
+		return s.read(stream.GetLastMsgForSubject(ctx, subject))
+	}
+	return s.ask(ctx, stream.CachedInfo().Config.Name, question{Last: subject})
+}
+
+// ask asks the leader of a stream.
+func (s *jetStream) ask(ctx context.Context, stream string, q question) (stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	m, err := s.nc.RequestWithContext(ctx, askLeader, mustJSON(q))
+	m, err := s.nc.RequestWithContext(ctx, leaderAPI+stream, mustJSON(q))
 	if err != nil {
 		return stored{}, unavailable(err)
 	}

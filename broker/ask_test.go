@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -124,10 +125,12 @@ func TestOlderStreamIsReadDirectly(t *testing.T) {
 	dir := t.TempDir()
 	s, err := openEmbedded(t.Context(), Options{Dir: dir, MaxStore: 1 << 30, Log: zap.NewNop()})
 	require.NoError(t, err)
-	c := s.jobs.CachedInfo().Config
-	c.AllowDirect = false
-	_, err = s.js.UpdateStream(t.Context(), c)
-	require.NoError(t, err)
+	for _, stream := range []jetstream.Stream{s.jobs, s.hooks} {
+		c := stream.CachedInfo().Config
+		c.AllowDirect = false
+		_, err = s.js.UpdateStream(t.Context(), c)
+		require.NoError(t, err)
+	}
 	p := publishTo(t, s, "jobs.k.a", 0, "data")
 	s.close()
 
@@ -135,6 +138,8 @@ func TestOlderStreamIsReadDirectly(t *testing.T) {
 	require.NoError(t, err)
 	defer s.close()
 	require.True(t, s.direct)
+	require.True(t, s.hooks.CachedInfo().Config.AllowDirect)
+	require.True(t, s.hooks.CachedInfo().Config.AllowDirect)
 	require.Equal(t, []stored{{"jobs.k.a", p, []byte("data")}}, s.several(t.Context(), []uint64{p}))
 }
 
@@ -155,6 +160,42 @@ func TestVerdictsAreTheLeaders(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, askLeader, m.Subject)
 	}
+}
+
+// What somebody else's servers have of deliveries and keys is asked of the leader, also if any
+// of them would answer: one that lags behind would say that there is none.
+func TestDeliveriesElsewhereAreTheLeaders(t *testing.T) {
+	s := remoteStore(t, nil, true).(*jetStream)
+	for _, stream := range []*jetstream.Stream{&s.hooks, &s.keyed} {
+		c := (*stream).CachedInfo().Config
+		require.False(t, c.AllowDirect, "it is not changed")
+		c.AllowDirect = true
+		changed, err := s.js.UpdateStream(t.Context(), c)
+		require.NoError(t, err)
+		*stream = changed
+	}
+	_, err := s.setDelivery(t.Context(), "due.a.b", []byte("d"), 0)
+	require.NoError(t, err)
+	_, err = s.setKey(t.Context(), "k", []byte("v"), time.Hour, true)
+	require.NoError(t, err)
+	asked, err := s.nc.SubscribeSync("$JS.API.>")
+	require.NoError(t, err)
+	was := func(stream string) {
+		m, err := asked.NextMsg(timeToWait)
+		require.NoError(t, err)
+		require.Equal(t, leaderAPI+stream, m.Subject)
+	}
+	d, err := s.delivery(t.Context(), "due.a.b")
+	require.NoError(t, err)
+	require.Equal(t, "d", string(d))
+	was(hooksStream)
+	_, err = s.delivery(t.Context(), "due.a.c")
+	require.ErrorIs(t, err, errNone)
+	was(hooksStream)
+	v, err := s.key(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, "v", string(v))
+	was(keysStream)
 }
 
 // An operator who takes back the permission to read directly is no damage.

@@ -31,7 +31,7 @@ const (
 
 // backupFile are the names of files that may be in a backup. The rest is of no use to another
 // process (LOCK, consumers of this one), or no part of the store (what was damaged).
-var backupFile = regexp.MustCompile(`^(CLEAN|jetstream/\$G/streams/(JOBS|DONE|KEYS|KV_MILLSTREAM)/(meta\.(inf|sum)|(msgs|__new_msgs__)/([1-9][0-9]{0,9}\.blk|index\.db|thw\.db|sched\.db)))$`)
+var backupFile = regexp.MustCompile(`^(CLEAN|jetstream/\$G/streams/(JOBS|DONE|KEYS|HOOKS|KV_MILLSTREAM)/(meta\.(inf|sum)|(msgs|__new_msgs__)/([1-9][0-9]{0,9}\.blk|index\.db|thw\.db|sched\.db)))$`)
 
 // backedUp is what the first file of a backup says.
 type backedUp struct {

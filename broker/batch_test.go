@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -193,7 +194,10 @@ func TestBatchIsSyncedTogether(t *testing.T) {
 	})
 	require.Eventually(t, func() bool {
 		_, last, err := b.store.scan(t.Context(), func(stored) {})
-		return err == nil && last == jobs
+		acks := b.store.(*jetStream).acks
+		acks.mu.Lock()
+		defer acks.mu.Unlock()
+		return err == nil && last == jobs && len(acks.waiting) == 0 // all wait for the sync
 	}, timeToWait, tick)
 	hold.Unlock()
 	wg.Wait()
@@ -230,9 +234,9 @@ func TestKeyOfABatch(t *testing.T) {
 
 // A batch takes no more room than there is for all of it together.
 func TestBatchThatIsLargerThanTheRoom(t *testing.T) {
-	b := node(t, newShared(t))
+	b := node(t, narrow{newShared(t), 1 << 20}) // of which nine tenths are for submits, and each job takes twice
+	require.Eventually(t, func() bool { return b.room.limit.Load() > 0 }, 10*time.Second, time.Millisecond)
 	const each = 100_000
-	b.room.limit.Store(1 << 20) // of which nine tenths are for submits, and each job takes twice
 	requests := make([]*job.Request, 10)
 	for i := range requests {
 		requests[i] = &job.Request{Kind: testKind, Input: make([]byte, each)}
@@ -249,3 +253,11 @@ func TestBatchThatIsLargerThanTheRoom(t *testing.T) {
 	}
 	require.Equal(t, 4, stored)
 }
+
+// narrow is a store that may keep so many bytes.
+type narrow struct {
+	store
+	limit int64
+}
+
+func (n narrow) usage(context.Context) (used, limit int64, err error) { return 0, n.limit, nil }

@@ -39,7 +39,7 @@ const maxSubject = 200
 
 // summed reports whether the messages of subject have a checksum of their own.
 func summed(subject []byte) bool {
-	for _, prefix := range []string{"jobs.", donePrefix, keysPrefix} {
+	for _, prefix := range []string{"jobs.", donePrefix, keysPrefix, hooksPrefix} {
 		if rest, ok := bytes.CutPrefix(subject, []byte(prefix)); ok {
 			return plain(rest)
 		}
@@ -258,22 +258,34 @@ func (b *block) unwritten(r record) bool {
 }
 
 // resync finds what comes behind a record that does not fit; r is what stands there, if
-// that is sane.
+// that is sane. If its size is what is damaged, r may end where a later record does: unless
+// the numbers say that they are neighbours, nothing that fits may be in it.
 func (b *block) resync(r record, sane bool, last uint64) (next record, more bool) {
-	if sane && r.end == len(b.data) {
+	end, before := len(b.data), uint64(manyMessages)
+	if sane && r.end < end {
+		if next, more = b.at(r.end); more {
+			neighbours := next.number() == r.number()+1
+			if neighbours && (b.fits(next) || b.readable(next)) {
+				return next, true
+			}
+			more = b.fits(next)
+		}
+		if more {
+			end = r.end
+			if next.counts() {
+				before = next.number()
+			}
+		}
+	}
+	for at := r.begin + 1; at <= end-smallest; at++ {
+		if in, ok := b.at(at); ok && in.number() < before && (in.number() > last || !in.counts()) && b.likely(in) && b.fits(in) {
+			return in, true
+		}
+	}
+	if !more {
 		return record{}, false
 	}
-	if sane {
-		if next, ok := b.at(r.end); ok && (b.fits(next) || b.readable(next) && next.number() == r.number()+1) {
-			return next, true
-		}
-	}
-	for at := r.begin + 1; at <= len(b.data)-smallest; at++ {
-		if next, ok := b.at(at); ok && (next.number() > last || !next.counts()) && b.likely(next) && b.fits(next) {
-			return next, true
-		}
-	}
-	return record{}, false
+	return next, true
 }
 
 // manyMessages is more than any stream of ours will ever have had.

@@ -59,7 +59,12 @@ type Options struct {
 
 	Kinds []job.Kind
 	Queue Queue
+	// Due is told of every delivery that is to be made, when it is stored, and at start. One that
+	// it does not take is given up. It must not call the Broker; nil: nobody makes any.
+	Due func(*job.Delivery) (taken bool)
+
 	Folds []func(*job.Commit) // told of every message, in order within a job; they must not call the Broker
+	Tail  Tail                // follows the log; may be nil
 	Log   *zap.Logger
 }
 
@@ -68,6 +73,7 @@ type Broker struct {
 	store store
 	queue Queue
 	folds []func(*job.Commit)
+	due   func(*job.Delivery) bool
 	kinds map[string]job.Kind
 	log   *zap.Logger
 	epoch uint64
@@ -92,27 +98,31 @@ type Broker struct {
 
 	leaving sync.Mutex // held by who changes the key record of a batch
 
-	mu        sync.Mutex // protects the fields below, and every entry
-	jobs      map[job.ID]*entry
-	floors    floors // of the same
-	writes    uint64 // number of the last message
-	head      uint64 // last position that is known
-	cached    int64  // bytes of messages held in entries
-	written   int64  // bytes of all messages that came by
-	marked    []byte // the marks, as they are stored
-	ended     uint64 // place of the last job in the archive
-	kept      keeping
-	keysEnded uint64 // place of the last key record
-	keysKept  keeping
-	keys      map[string]chan struct{} // that are in use; closed when they are free
-	purging   uint64                   // position up to which the log may have been purged
-	damage    int                      // found at start
-	cut       bool                     // of that: the beginning of the log
-	fresh     bool                     // no process has had the store before
-	closing   bool
-	litter    litter        // to be removed
-	over      []*entry      // to be archived
-	overCh    chan struct{} // says that there are some; one slot
+	mu         sync.Mutex // protects the fields below, and every entry
+	jobs       map[job.ID]*entry
+	floors     floors // of the same
+	lives      lives
+	tail       tail
+	writes     uint64 // number of the last message
+	head       uint64 // last position that is known
+	cached     int64  // bytes of messages held in entries
+	written    int64  // bytes of all messages that came by
+	marked     []byte // the marks, as they are stored
+	ended      uint64 // place of the last job in the archive
+	kept       keeping
+	keysEnded  uint64 // place of the last key record
+	keysKept   keeping
+	hooksEnded uint64 // place of the last entry of a delivery
+	doubts     doubts
+	keys       map[string]chan struct{} // that are in use; closed when they are free
+	purging    uint64                   // position up to which the log may have been purged
+	damage     int                      // found at start
+	cut        bool                     // of that: the beginning of the log
+	fresh      bool                     // no process has had the store before
+	closing    bool
+	litter     litter        // to be removed
+	over       []*entry      // to be archived
+	overCh     chan struct{} // says that there are some; one slot
 }
 
 // Open opens the store, folds its log and tells the folds of every job in it. A
@@ -148,8 +158,8 @@ func openStore(ctx context.Context, opt Options) (store, error) {
 // open makes a Broker over s and starts its goroutines.
 func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	b := &Broker{
-		store: s, queue: opt.Queue, folds: opt.Folds, kinds: map[string]job.Kind{}, log: opt.Log,
-		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, floors: newFloors(), kept: keeping{}, keysKept: keeping{}, keys: map[string]chan struct{}{}, asks: map[string]chan ask{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind,
+		store: s, queue: opt.Queue, folds: opt.Folds, due: opt.Due, kinds: map[string]job.Kind{}, log: opt.Log,
+		node: uuid.NewString()[:8], jobs: map[job.ID]*entry{}, floors: newFloors(), kept: keeping{}, keysKept: keeping{}, keys: map[string]chan struct{}{}, doubts: doubts{}, asks: map[string]chan ask{}, overCh: make(chan struct{}, 1), moveBehind: moveBehind, tail: tail{to: opt.Tail},
 	}
 	if opt.MaxStore > 0 {
 		b.moveBehind = min(moveBehind, int64(moveShare*float64(opt.MaxStore)))
@@ -181,6 +191,8 @@ func open(ctx context.Context, s store, opt Options) (*Broker, error) {
 	if err := b.load(ctx); err != nil {
 		return nil, err
 	}
+	b.beginLife(ctx, b.head)
+	b.tail.begin(b.head, b.epoch)
 	if err := s.sync(ctx); err != nil { // what a killed process has left, before anybody sees it
 		return nil, err
 	}

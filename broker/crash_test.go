@@ -153,3 +153,25 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 	}
 	return finished
 }
+
+func (c *crash) setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+	do, tell := c.step()
+	if !do {
+		return 0, errClosed
+	}
+	if place, err := c.store.setDelivery(ctx, name, data, ttl); err != nil || tell {
+		return place, err
+	}
+	return 0, errClosed
+}
+
+func (c *crash) dropDeliveries(ctx context.Context, pattern string) error {
+	do, tell := c.step()
+	if !do {
+		return errClosed
+	}
+	if err := c.store.dropDeliveries(ctx, pattern); err != nil || tell {
+		return err
+	}
+	return errClosed
+}

@@ -95,6 +95,11 @@ func (b *Broker) eraseOver(ctx context.Context, id job.ID) error {
 	if left <= 0 { // which would be for ever
 		return job.ErrNotFound
 	}
+	if a.Job.Webhook != nil { // before the job, as what is pending does not expire
+		if err := b.removeDeliveries(ctx, id); err != nil {
+			return err
+		}
+	}
 	place, err := b.store.place(ctx, string(id), (&archive{Job: j}).encode(), left)
 	if err == nil {
 		err = b.store.sync(ctx) // else a loss of power might bring it back
@@ -104,7 +109,9 @@ func (b *Broker) eraseOver(ctx context.Context, id job.ID) error {
 	}
 	b.mu.Lock()
 	b.ended = max(b.ended, place)
-	b.loaded(&j) // from here on it is gone, whatever becomes of the rest
+	gone := a.Job // with its labels: who follows it by one of them is told
+	gone.Erased = true
+	b.loaded(&gone) // from here on it is gone, whatever becomes of the rest
 	b.mu.Unlock()
 	if err := b.removeBeside(ctx, &a.Job); err != nil {
 		b.log.Warn("parts of an erased job left to expire", zap.String("job", string(id)), zap.Error(err))

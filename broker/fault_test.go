@@ -37,9 +37,15 @@ const testKind = "k"
 // node opens a Broker on a store that others may use as well.
 func node(t *testing.T, s store) *Broker {
 	t.Helper()
+	return telling(t, s, nil)
+}
+
+// telling is node, with somebody who is told of deliveries.
+func telling(t *testing.T, s store, due func(*job.Delivery) bool) *Broker {
+	t.Helper()
 	k := job.Kind{Name: testKind, Concurrency: 100, Backoff: job.Backoff{First: 1, Max: 1}}
 	q := queue.New(k)
-	b, err := open(t.Context(), s, Options{Kinds: []job.Kind{k}, Queue: q, Folds: []func(*job.Commit){q.Fold}})
+	b, err := open(t.Context(), s, Options{Kinds: []job.Kind{k}, Queue: q, Due: due, Folds: []func(*job.Commit){q.Fold}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b
@@ -238,6 +244,10 @@ func TestFaults(t *testing.T) {
 	}
 	wg.Wait()
 	for _, id := range ids {
+		require.Eventually(t, func() bool { // what is at home at the other is known here once it is archived
+			_, err := nodes[0].History(t.Context(), id, job.Cursor{}, 1)
+			return err == nil
+		}, timeToWait, tick)
 		types := typesOf(t, nodes[0], id)
 		require.Equal(t, job.Queued, types[0])
 		for i, typ := range types {

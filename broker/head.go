@@ -59,7 +59,7 @@ func pieced(r *job.Result) *job.Result {
 var (
 	headMembers = []string{"job", "parts"}
 	jobMembers  = []string{
-		"id", "kind", "owner", "status", "attempt", "max_attempts", "priority", "key", "tags", "batch", "once", "upload",
+		"id", "kind", "owner", "status", "attempt", "max_attempts", "priority", "key", "tags", "batch", "once", "upload", "webhook",
 		"created_at", "run_at", "started_at", "finished_at", "expires_at", "cancel_requested_at",
 		"progress", "output", "result", "erased", "finish", "cursor",
 	}
@@ -108,6 +108,8 @@ func memberOf(j *job.Job, name string) any {
 		return &j.Once
 	case "upload":
 		return &j.Upload
+	case "webhook":
+		return &j.Webhook
 	case "result":
 		return &j.Result
 	case "created_at":

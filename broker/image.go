@@ -384,6 +384,9 @@ func jobOf(subject string) job.ID {
 	if _, id, ok := parseSubject(subject); ok {
 		return id
 	}
+	if of, ok := strings.CutPrefix(subject, hooksPrefix); ok {
+		_, subject, _ = strings.Cut(of, ".")
+	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(subject, donePrefix), ".")
 	if !job.ValidID(name) {
 		return ""

@@ -12,7 +12,7 @@ import (
 )
 
 // The streams, and the bucket of settings. JOBS has the messages of live jobs,
-// DONE one packed message a finished one, KEYS one an idempotency key. None has a MaxAge: a subject that ages
+// DONE one packed message a finished one, KEYS one an idempotency key, HOOKS one a delivery. None has a MaxAge: a subject that ages
 // out would break the fence, and a finished job carries its own TTL.
 const (
 	jobsStream     = "JOBS"
@@ -21,6 +21,8 @@ const (
 	donePrefix     = "done."
 	keysStream     = "KEYS"
 	keysPrefix     = "keys."
+	hooksStream    = "HOOKS"
+	hooksPrefix    = "hooks."
 )
 
 // jetStream is a store on a JetStream server.
@@ -31,6 +33,7 @@ type jetStream struct {
 	direct   bool // jobs is read at askAny
 	done     jetstream.Stream
 	keyed    jetstream.Stream
+	hooks    jetstream.Stream
 	settings jetstream.KeyValue
 	acks     *acks
 	stop     func()      // what to shut down behind the connection; may be nil
@@ -57,6 +60,7 @@ func newJetStream(ctx context.Context, nc *nats.Conn, e *embedded) (*jetStream, 
 		{&s.jobs, jetstream.StreamConfig{Name: jobsStream, Subjects: []string{"jobs.>"}, AllowDirect: true, Duplicates: time.Second}}, // no message ids are used
 		{&s.done, jetstream.StreamConfig{Name: doneStream, Subjects: []string{donePrefix + ">"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true, Duplicates: time.Second}},
 		{&s.keyed, jetstream.StreamConfig{Name: keysStream, Subjects: []string{keysPrefix + "*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
+		{&s.hooks, jetstream.StreamConfig{Name: hooksStream, Subjects: []string{hooksPrefix + "*.*.*"}, MaxMsgsPerSubject: 1, AllowMsgTTL: true, Duplicates: time.Second}},
 	} {
 		if *c.stream, err = streamOf(ctx, js, c.config); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", c.config.Name, err)
@@ -167,7 +171,7 @@ func (s *jetStream) store(ctx context.Context, subject string, data []byte, ttl 
 }
 
 func (s *jetStream) key(ctx context.Context, name string) ([]byte, error) {
-	m, err := s.read(s.keyed.GetLastMsgForSubject(ctx, keysPrefix+name))
+	m, err := s.last(ctx, s.keyed, keysPrefix+name)
 	return m.data, err
 }
 

@@ -15,7 +15,7 @@ import (
 func TestUploadGoes(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
 		k := largeKind
-		k.Retention = time.Second
+		k.Retention = anHour
 		b, _ := reopen(t, s, 0, k)
 		submit := func() job.ID {
 			id := job.NewID()
@@ -43,12 +43,15 @@ func TestUploadGoes(t *testing.T) {
 	})
 }
 
-// hurry takes from what is to be removed the while that it has beyond its job.
+// anHour is how long these jobs are kept.
+const anHour = time.Hour
+
+// hurry takes from what is to be removed the while that it has from the end of its job.
 func hurry(b *Broker) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range b.litter {
-		b.litter[i].at = b.litter[i].at.Add(-partsOutlive)
+		b.litter[i].at = b.litter[i].at.Add(-anHour - partsOutlive)
 	}
 }
 
@@ -56,11 +59,11 @@ func hurry(b *Broker) {
 func TestManyUploadsGo(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
 		b, _ := reopen(t, s, 0, largeKind)
-		const many = 50
+		const many = 300
 		for range many {
 			b.Discard(uploadTo(t, b, bytesOf(9)))
 		}
-		require.Eventually(t, func() bool { return len(uploadsIn(t, b)) == 0 }, 3*purgeTime, tick)
+		require.Eventually(t, func() bool { return len(uploadsIn(t, b)) == 0 }, 15*purgeTime, tick) // ten a purge would take 30
 	})
 }
 
@@ -68,7 +71,7 @@ func TestManyUploadsGo(t *testing.T) {
 func TestResultGoes(t *testing.T) {
 	both(t, func(t *testing.T, s store) {
 		k := largeKind
-		k.Retention = time.Second
+		k.Retention = anHour
 		b, _ := reopen(t, s, 0, k)
 		task := claimFrom(t, b, submitTo(t, b))
 		result := bytesOf(job.PieceSize + 1)

@@ -57,6 +57,9 @@ func (b *Broker) load(ctx context.Context) error {
 	if err := b.sweepParts(ctx, a.finished); err != nil {
 		return err
 	}
+	if err := b.loadDeliveries(ctx, marked); err != nil {
+		return err
+	}
 	return b.sweepUploads(ctx)
 }
 
@@ -203,6 +206,7 @@ func (b *Broker) sort(e *entry, archived bool) {
 
 // loaded tells the folds of a job as it stands.
 func (b *Broker) loaded(j *job.Job) {
+	b.tail.loaded(j.Cursor)
 	c := &job.Commit{Job: j}
 	for _, fold := range b.folds {
 		fold(c)

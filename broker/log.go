@@ -16,16 +16,17 @@ type entry struct {
 	subject  string
 	job      job.Job
 	messages []kept
-	tail     uint64 // position of the last message: the fence
-	first    uint64 // position of its first message
-	floor    uint64 // what is in the log lies here or above
-	moved    uint64 // position of its part record, which has all before; 0: there is none
-	behind   int64  // bytes of the log before floor
-	placed   bool   // it is among the floors
-	size     int64  // bytes that it has in the log
-	bytes    int64  // of its events
-	held     int64  // bytes of messages held here
-	owed     int64  // bytes that its archive may take
+	labels   *job.Labels // made with its first commit in this life
+	tail     uint64      // position of the last message: the fence
+	first    uint64      // position of its first message
+	floor    uint64      // what is in the log lies here or above
+	moved    uint64      // position of its part record, which has all before; 0: there is none
+	behind   int64       // bytes of the log before floor
+	placed   bool        // it is among the floors
+	size     int64       // bytes that it has in the log
+	bytes    int64       // of its events
+	held     int64       // bytes of messages held here
+	owed     int64       // bytes that its archive may take
 	pending  []*write
 	inFlight bool
 	still    chan struct{} // not nil: nothing is published until release; closed when nothing is in flight
@@ -286,7 +287,7 @@ func isClosed(c chan struct{}) bool {
 
 // commit folds a stored message and tells the folds. b.mu is held.
 func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after job.Job) {
-	was, before := e.job.Status, e.job.Cursor
+	was, before, erases := e.job.Status, e.job.Cursor, after.Erased && !e.job.Erased
 	if before.Start() {
 		e.first = position
 		b.floors.move(e, position, b.written)
@@ -296,15 +297,21 @@ func (b *Broker) commit(e *entry, m *frame, data []byte, position uint64, after 
 	b.keep(e, m, data, position)
 	b.head = max(b.head, position)
 	if m.moved() {
+		b.follow(position, nil)
 		return // it says nothing new
 	}
-	c := &job.Commit{Was: was, Before: before, Job: &e.job, Events: m.events(position)}
+	if e.labels == nil {
+		labels := e.job.Labels()
+		e.labels = &labels
+	}
+	c := &job.Commit{Labels: e.labels, Was: was, Before: before, Job: &e.job, Events: m.events(position), Erases: erases}
 	for i := range c.Events {
 		e.bytes += int64(len(c.Events[i].Data))
 	}
 	for _, fold := range b.folds {
 		fold(c)
 	}
+	b.follow(position, c)
 	if e.task != nil {
 		e.task.follow(&e.job)
 	}

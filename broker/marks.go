@@ -25,6 +25,8 @@ type marks struct {
 
 	KeysEnded uint64  `json:"keys_ended,omitempty"` // the same of the idempotency keys
 	KeysKept  keeping `json:"keys_kept,omitempty"`
+
+	HooksEnded uint64 `json:"hooks_ended,omitempty"` // so far the deliveries had come
 }
 
 // keeping counts the finished jobs that expire within each hour, by its number since
@@ -75,7 +77,7 @@ func (b *Broker) saveMarks(ctx context.Context, purged uint64) error {
 	b.purging = max(b.purging, purged)
 	b.kept.forget(time.Now())
 	b.keysKept.forget(time.Now())
-	m := mustJSON(marks{Purged: b.purging, Head: b.head, Ended: b.ended, Kept: b.kept, KeysEnded: b.keysEnded, KeysKept: b.keysKept})
+	m := mustJSON(marks{Purged: b.purging, Head: b.head, Ended: b.ended, Kept: b.kept, KeysEnded: b.keysEnded, KeysKept: b.keysKept, HooksEnded: b.hooksEnded})
 	same := bytes.Equal(m, b.marked)
 	b.mu.Unlock()
 	if same {

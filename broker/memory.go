@@ -18,6 +18,7 @@ type memory struct {
 	tails    map[string]uint64 // last position of each subject
 	archive  map[string]entryTTL
 	keyed    map[string]entryTTL
+	hooks    map[string]entryTTL
 	settings map[string][]byte
 	verdicts []func() // to be told, in order
 	closed   bool
@@ -33,7 +34,7 @@ type entryTTL struct {
 
 func newMemory() *memory {
 	m := &memory{
-		tails: map[string]uint64{}, archive: map[string]entryTTL{}, keyed: map[string]entryTTL{}, settings: map[string][]byte{},
+		tails: map[string]uint64{}, archive: map[string]entryTTL{}, keyed: map[string]entryTTL{}, hooks: map[string]entryTTL{}, settings: map[string][]byte{},
 		ended: make(chan struct{}),
 	}
 	m.told = sync.NewCond(&m.mu)

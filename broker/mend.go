@@ -38,7 +38,7 @@ const (
 // aside: nothing was changed then.
 func (m *mender) mend() error {
 	clean := m.wasClosed()
-	for _, stream := range []string{jobsStream, doneStream, keysStream, "KV_" + settingsBucket} {
+	for _, stream := range []string{jobsStream, doneStream, keysStream, hooksStream, "KV_" + settingsBucket} {
 		blocks, size, err := blocksOf(m.messages(stream))
 		if err != nil {
 			return err

@@ -219,6 +219,28 @@ func TestMendTwiceIsOnce(t *testing.T) {
 	})
 }
 
+// A size that is damaged may lead to the end of a later record: each bit of each size, in a
+// block whose records are all of one size.
+func TestDamagedSizeTakesNoOther(t *testing.T) {
+	const records, size = 40, 128
+	var whole []byte
+	empty := newBlock(jobsStream, 1, nil)
+	for n := range uint64(records) {
+		subject := fmt.Sprintf("jobs.k.job_%02d", n)
+		whole = append(whole, empty.made(2*n+1, subject, strings.Repeat("x", size-smallest-len(subject)))...)
+	}
+	for n := range records {
+		for bit := range 31 {
+			data := bytes.Clone(whole)
+			data[n*size+bit/8] ^= 1 << (bit % 8)
+			b := newBlock(jobsStream, 1, data)
+			found, _ := b.mend(0, false)
+			require.Len(t, found, 1, "record %d, bit %d", n, bit)
+			require.True(t, bytes.Equal(whole, b.data), "record %d, bit %d: its size is all that was wrong", n, bit)
+		}
+	}
+}
+
 // The last record of a stream is the server's to cut if a loss of power left zeros in the
 // place of its end, from a sector on, and of all behind it. If it is there to its end, it
 // is damaged.

@@ -182,7 +182,7 @@ func (m *model) says(t *rapid.T, do func(*modelTask) error) (*modelTask, bool) {
 	switch {
 	case holds:
 		require.NoError(t, err)
-	case task.b != m.now && (errors.Is(err, errSilent) || errors.Is(err, job.ErrDamaged)): // what it would have to read on from was moved and purged, all or some of it
+	case task.b != m.now && errors.Is(err, errSilent): // what it would have to read on from was moved and purged
 	default:
 		require.ErrorIs(t, err, job.ErrLeaseLost)
 	}

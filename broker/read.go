@@ -286,3 +286,44 @@ func (p *page) take(position uint64, m *frame) bool {
 	}
 	return p.room > 0
 }
+
+// Behind returns events of a job that lie behind a place of the log, whosever that is, as
+// History does. None: there are no more. Of a job that is erased, and not over yet, there are none
+// either: job.ErrNotFound.
+func (b *Broker) Behind(ctx context.Context, id job.ID, at job.Cursor, size int) ([]job.Event, error) {
+	if j, _ := b.standing(id); j.Erased {
+		return nil, job.ErrNotFound
+	}
+	p := stretchOf{at: at, room: size}
+	from := uint64(0)
+	if at.Position > 0 {
+		from = at.Position - 1 // the message at that place may have more
+	}
+	for more := true; more && len(p.events) == 0; {
+		messages, err := b.some(ctx, id, from, size/lookShare)
+		if err == nil {
+			from, more, err = pass(messages, p.take)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p.events, nil
+}
+
+// stretchOf is what one Behind returns.
+type stretchOf struct {
+	at     job.Cursor
+	events []job.Event
+	room   int
+}
+
+func (p *stretchOf) take(position uint64, m *frame) bool {
+	for _, e := range m.events(position) {
+		if e.Cursor().Behind(p.at) {
+			p.events = append(p.events, e)
+			p.room -= len(e.Data) + recordSize
+		}
+	}
+	return p.room > 0
+}

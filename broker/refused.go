@@ -37,6 +37,12 @@ func (b *Broker) readOn(e *entry, bt *batch) {
 			return
 		}
 		found, position = true, s.position
+		if b.overtaken(e, s) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.settle(e, bt, 0, job.ErrLeaseLost)
+			return
+		}
 		if own, err := b.adopt(e, bt, s); own || err != nil {
 			return
 		}
@@ -60,6 +66,21 @@ func (b *Broker) erased(subject string) error {
 			return errNone
 		}
 	}
+}
+
+// overtaken reports whether what was between the job's tail and s has been archived, or
+// moved, and purged: by another process, which has the job now. The message at the tail
+// went with it; as long as that is there, a hole behind it is damage.
+func (b *Broker) overtaken(e *entry, s stored) bool {
+	m, err := decode(s.subject, s.data)
+	b.mu.Lock()
+	next, tail := e.job.Cursor.Seq+1, e.tail
+	b.mu.Unlock()
+	if err != nil || m.First <= next {
+		return false
+	}
+	_, err = b.store.get(b.ctx, tail)
+	return errors.Is(err, errNone)
 }
 
 // adopt folds a message that somebody else stored, or settles bt if it is bt's own.

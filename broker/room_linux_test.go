@@ -42,12 +42,12 @@ func noise(n int) []byte {
 	return b
 }
 
-// attach says pieces of a result until there is no room, or until it has said n
-// bytes.
-func attach(t *testing.T, task *Task, n int) (said []byte, err error) {
+// attach says pieces of a result until there was no room for one for so long, or until it
+// has said n bytes.
+func attach(t *testing.T, task *Task, n int, patience time.Duration) (said []byte, err error) {
 	for len(said) < n {
 		piece := noise(job.PieceSize)
-		ctx, cancel := context.WithTimeout(t.Context(), 4*measureTime) // the wait for room is longer
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		err := task.Attach(ctx, piece)
 		cancel()
 		if err != nil {
@@ -68,10 +68,10 @@ func TestStoreFilledByRunningJobs(t *testing.T) {
 	for range 4 {
 		big = append(big, claimFrom(t, b, submitTo(t, b)))
 	}
-	result, err := attach(t, fits, 1<<20)
+	result, err := attach(t, fits, 1<<20, timeToWait)
 	require.NoError(t, err)
 	for _, task := range big {
-		_, err := attach(t, task, limit)
+		_, err := attach(t, task, limit, 4*measureTime) // the wait for room is longer
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	}
 	_, err = b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
@@ -108,6 +108,7 @@ func TestStoreFilledByRunningJobs(t *testing.T) {
 
 	require.NoError(t, b.Close())
 	b = disk(t, dir, used/2) // lowered below what it has
+	eventually(t, "it was measured", func() bool { return b.room.limit.Load() > 0 })
 	_, err = b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
 	require.ErrorIs(t, err, errFull())
 }
@@ -121,7 +122,7 @@ func smallDisk(t *testing.T) string {
 	} else {
 		require.NoError(t, err)
 	}
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
 	return dir
 }
 
@@ -138,6 +139,18 @@ func fill(t *testing.T, dir string) (free func()) {
 	}
 	require.NoError(t, f.Close())
 	return func() { require.NoError(t, os.Remove(f.Name())) }
+}
+
+// submitSoon submits a job where there is room again: a write that had failed before may
+// be told of yet, and then a submit is refused once more.
+func submitSoon(t *testing.T, b *Broker) (id job.ID) {
+	t.Helper()
+	eventually(t, "there is room again", func() bool {
+		id = job.NewID()
+		_, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind})
+		return err == nil
+	})
+	return id
 }
 
 func TestDiskFull(t *testing.T) {
@@ -169,7 +182,7 @@ func TestDiskFull(t *testing.T) {
 		require.NoError(t, <-ended)
 	}
 	eventually(t, "it is ready again", func() bool { return b.Ready(t.Context()) == nil })
-	id := submitTo(t, b)
+	id := submitSoon(t, b)
 	for _, task := range tasks {
 		eventually(t, "archived", func() bool { return b.Archived(task.Job.ID) })
 	}
@@ -191,10 +204,7 @@ func TestSubmitBehindAFailedWrite(t *testing.T) {
 	_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
 	require.ErrorIs(t, err, errFull())
 	free()
-	eventually(t, "submits are taken again, though nothing else was to be written", func() bool {
-		_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind})
-		return err == nil
-	})
+	submitSoon(t, b) // though nothing else was to be written
 }
 
 // A server that was killed, and is started anew on a disk without any room, serves what
@@ -227,8 +237,7 @@ func TestStartOnFullDisk(t *testing.T) {
 	require.ErrorIs(t, err, errFull())
 
 	free()
-	eventually(t, "there is room again", func() bool { return b.room.forSubmit(1) == nil })
-	submitTo(t, b)
+	submitSoon(t, b)
 	for _, task := range ran {
 		eventually(t, "its attempt is over", func() bool { return len(typesOf(t, b, task.Job.ID)) > 2 })
 	}

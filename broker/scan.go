@@ -62,6 +62,7 @@ func (s *jetStream) consume(ctx context.Context, from jetstream.Stream, filter s
 	if err != nil {
 		return unavailable(err)
 	}
+	defer removeConsumer(ctx, from, c)
 	info, err := c.Info(ctx)
 	if err != nil || info.NumPending == 0 {
 		return err
@@ -92,6 +93,14 @@ func (s *jetStream) consume(ctx context.Context, from jetstream.Stream, filter s
 		info, err := c.Info(ctx)
 		return err == nil && info.NumPending == 0
 	})
+}
+
+// removeConsumer removes a consumer that nobody asks any more: it stayed for five minutes, and
+// a stream has no more than a thousand.
+func removeConsumer(ctx context.Context, from jetstream.Stream, c jetstream.Consumer) {
+	ctx, cancel := bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	_ = from.DeleteConsumer(ctx, c.CachedInfo().Name) // else it goes by itself
 }
 
 // untilEnd waits for end, as long as there is a sign of life within each stall;

@@ -307,7 +307,7 @@ func TestMoveOfALargeInput(t *testing.T) {
 	_, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind, Input: input})
 	require.NoError(t, err)
 	require.NoError(t, b.move(entryOf(b, id)))
-	got, err := b.input(t.Context(), id)
+	got, _, err := b.input(t.Context(), id)
 	require.NoError(t, err)
 	require.Equal(t, input, got)
 }

@@ -67,6 +67,17 @@ type store interface {
 	keys(ctx context.Context) (last uint64, count int, err error)
 	dropKey(ctx context.Context, name string) error
 
+	// setDelivery keeps data of a delivery under name for ttl, in place of what was there, and
+	// returns its place; ttl 0: for ever.
+	setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error)
+	// delivery returns what setDelivery keeps under name; errNone.
+	delivery(ctx context.Context, name string) ([]byte, error)
+	// deliveries calls each with all entries whose names have as many tokens as the pattern,
+	// and the same; a token * is any. It returns the place of the last entry ever kept.
+	deliveries(ctx context.Context, pattern string, each func(stored)) (last uint64, err error)
+	// dropDeliveries removes those.
+	dropDeliveries(ctx context.Context, pattern string) error
+
 	// setting returns a small value that outlives the process; errNone.
 	setting(ctx context.Context, key string) ([]byte, error)
 	// set stores a setting; create fails with errRefused if there is one already.

@@ -30,6 +30,7 @@ type Task struct {
 	Input     []byte
 	Upload    *job.Upload // in place of Input; see OpenUpload
 	InputType string
+	Call      *job.Call // of a route; nil: of any other kind
 
 	success *Success      // what the handler leaves for the terminal record
 	err     error         // what it failed with
@@ -52,14 +53,14 @@ func (b *Broker) claim(ctx context.Context, id job.ID, worker string) (*Task, er
 	if e == nil {
 		return nil, job.ErrLeaseLost
 	}
-	input, err := b.input(ctx, id)
+	input, call, err := b.input(ctx, id)
 	if errors.Is(err, errDamaged) && b.hopeless(e, err) {
 		b.setDamaged(e, err) // else it is claimed again and again
 	}
 	if err != nil {
 		return nil, err
 	}
-	t := &Task{b: b, e: e, Input: input, ended: make(chan struct{})}
+	t := &Task{b: b, e: e, Input: input, Call: call, ended: make(chan struct{})}
 	err = b.append(ctx, e, &write{propose: func(j *job.Job) ([]job.Record, bool) {
 		if j.Status != job.StatusQueued || j.Request == nil {
 			return nil, false
@@ -111,14 +112,17 @@ func (t *Task) running(j *job.Job, worker string) job.Record {
 	}
 }
 
-// input reads the job's input back: while jobs wait, nobody holds their inputs in
-// memory.
-func (b *Broker) input(ctx context.Context, id job.ID) (input []byte, err error) {
+// input reads back the job's input, and the call it is of: while jobs wait, nobody holds
+// them in memory.
+func (b *Broker) input(ctx context.Context, id job.ID) (input []byte, call *job.Call, err error) {
 	err = b.each(ctx, id, 0, 1, func(_ uint64, m *frame) bool {
 		input = bytes.Clone(m.Attachment) // a handler may change its message
+		if len(m.Records) > 0 && m.Records[0].Private != nil && m.Records[0].Private.Request != nil {
+			call = m.Records[0].Private.Request.Call
+		}
 		return false
 	})
-	return input, err
+	return input, call, err
 }
 
 // begin starts the life of a task that holds its lease.

@@ -59,8 +59,8 @@ func uploadsIn(t *testing.T, b *Broker) []string {
 
 func requireUploads(t *testing.T, b *Broker, n int) {
 	t.Helper()
-	b.clean()
-	require.Len(t, uploadsIn(t, b), n)
+	b.clean() // the archiver may be about it too
+	require.Eventually(t, func() bool { return len(uploadsIn(t, b)) == n }, timeToWait, tick)
 }
 
 // A large input is read as it came, as often as it is asked for, from any place, by every

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
@@ -51,6 +52,7 @@ const (
 	messageLost    = "the message is lost"
 	jobUnavailable = "the job answers 500 (job-damaged), and harms no other"
 	noStart        = "the server does not start"
+	livesAnew      = "streams of many jobs that resume from an id of before start over"
 	keysAnew       = "it is made anew if its job is there, else the same submit makes a second one"
 )
 
@@ -119,7 +121,11 @@ func (v *verifier) report(f Finding) {
 func (v *verifier) verify(ctx context.Context) error {
 	settings := newImage(v.dir, "KV_"+settingsBucket, true)
 	keys, done, log := newImage(v.dir, keysStream, true), newImage(v.dir, doneStream, true), newImage(v.dir, jobsStream, false)
-	all := []*image{settings, keys, done, log}
+	hooks := newImage(v.dir, hooksStream, true)
+	all := []*image{settings, keys, done, hooks, log}
+	if _, err := os.Stat(hooks.dir); errors.Is(err, os.ErrNotExist) { // a store of before there were webhooks; else the marks tell
+		all = []*image{settings, keys, done, log}
+	}
 	for _, im := range all {
 		if err := im.open(); err != nil {
 			return err
@@ -135,12 +141,12 @@ func (v *verifier) verify(ctx context.Context) error {
 	for _, walk := range []struct {
 		im    *image
 		check func(*located) string
-	}{{settings, v.setting}, {keys, v.key}, {done, v.archived}, {log, v.logged}} {
+	}{{settings, v.setting}, {keys, v.key}, {hooks, v.delivery}, {done, v.archived}, {log, v.logged}} {
 		if err := v.walk(ctx, walk.im, walk.check); err != nil {
 			return err
 		}
 	}
-	v.checkMarks(log, done, keys, settings)
+	v.checkMarks(log, done, keys, hooks, settings)
 	v.sort(log)
 	for _, b := range v.bundles {
 		v.checkBundle(b)
@@ -155,8 +161,11 @@ func (v *verifier) verify(ctx context.Context) error {
 func (v *verifier) setting(m *located) string {
 	name := m.subject[len(settingsPrefix):]
 	value, err := unseal(name, m.data)
+	m.then = noStart
+	if name == livesSetting {
+		m.then = livesAnew
+	}
 	if err != nil {
-		m.then = noStart
 		return fmt.Sprintf("the setting %s is damaged", name)
 	}
 	switch name {
@@ -168,9 +177,10 @@ func (v *verifier) setting(m *located) string {
 		err = json.Unmarshal(value, v.marks)
 		v.marks.Kept.forget(v.now)
 		v.marks.KeysKept.forget(v.now)
+	case livesSetting:
+		err = json.Unmarshal(value, &lives{})
 	}
 	if err != nil {
-		m.then = noStart
 		return fmt.Sprintf("the setting %s is no such thing: %v", name, err)
 	}
 	return ""
@@ -189,8 +199,22 @@ func (v *verifier) key(m *located) string {
 	return ""
 }
 
+// delivery says what is wrong with what is stored of a webhook delivery.
+func (v *verifier) delivery(m *located) string {
+	m.then = "it is not made, and cannot be replayed; the job is not touched"
+	name := m.subject[len(hooksPrefix):]
+	_, err := openDelivery(name, m.data)
+	if strings.HasPrefix(name, followedPrefix) {
+		_, err = unseal(name, m.data)
+	}
+	if err != nil {
+		return "a webhook delivery is damaged"
+	}
+	return ""
+}
+
 // checkMarks holds the streams to what was noted of how far they reach; see Broker.checkLog.
-func (v *verifier) checkMarks(log, done, keys, settings *image) {
+func (v *verifier) checkMarks(log, done, keys, hooks, settings *image) {
 	var m marks
 	if v.marks != nil {
 		m = *v.marks
@@ -202,6 +226,7 @@ func (v *verifier) checkMarks(log, done, keys, settings *image) {
 	v.gone(log, "end", log.last+1, max(log.noted, m.Head)+1)
 	v.gone(done, "end", done.last+1, max(done.noted, m.Ended)+1)
 	v.gone(keys, "end", keys.last+1, max(keys.noted, m.KeysEnded)+1)
+	v.gone(hooks, "end", hooks.last+1, max(hooks.noted, m.HooksEnded)+1)
 	v.gone(settings, "end", settings.last+1, settings.noted+1)
 	if n := log.holes(); n > 0 {
 		v.report(Finding{What: fmt.Sprintf("%d messages are missing between others", n), Then: "what was in them is lost", Stream: log.name})

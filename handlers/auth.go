@@ -25,37 +25,68 @@ const challenge = `Bearer realm="millstream"`
 // of them, and does nothing else.
 func (a *API) authenticated(c *gin.Context) error {
 	token, sent, err := tokenOf(c.Request)
+	if err != nil {
+		return err
+	}
+	who, err := a.callerWith(token, sent, queryOf(c.Request).Has("access_token"))
 	switch {
 	case err != nil:
+		challengeFor(c, sent)
 		return err
-	case !sent && a.Admin != nil:
-		c.Header("WWW-Authenticate", challenge)
-		return job.Problemf("unauthenticated", "This server asks for a key: Authorization: Bearer <key>.")
-	case !sent, a.isAdmin(c.Request, token):
+	case !who.limited:
 		return nil
+	case !reads(c) && !listsOwn(c, &who.claims):
+		return errReadsOnly
+	}
+	c.Set(bearer, who.claims)
+	return nil
+}
+
+// errReadsOnly is the error of a read token where nothing is read.
+var errReadsOnly = job.Problemf("forbidden", "A read token reads its job or batch and does nothing else.")
+
+// caller is who sent a request.
+type caller struct {
+	claims  access.Claims
+	limited bool // to what the claims of a read token say
+}
+
+// callerWith checks a token.
+func (a *API) callerWith(token string, sent, inAddress bool) (caller, error) {
+	switch {
+	case !sent && a.Admin != nil:
+		return caller{}, job.Problemf("unauthenticated", "This server asks for a key: Authorization: Bearer <key>.")
+	case !sent, a.isAdmin(token, inAddress):
+		return caller{}, nil
 	}
 	claims, err := a.Tokens.Verify(token)
 	if err != nil {
+		return caller{}, job.Problemf("unauthenticated", "The token is not valid, or no longer.")
+	}
+	return caller{claims, true}, nil
+}
+
+// challengeFor tells who is not let in what to send.
+func challengeFor(c *gin.Context, sent bool) {
+	if sent {
 		c.Header("WWW-Authenticate", challenge+`, error="invalid_token"`)
-		return job.Problemf("unauthenticated", "The token is not valid, or no longer.")
+		return
 	}
-	if !reads(c) && !listsOwn(c, &claims) {
-		return job.Problemf("forbidden", "A read token reads its job or batch and does nothing else.")
-	}
-	c.Set(bearer, claims)
-	return nil
+	c.Header("WWW-Authenticate", challenge)
 }
 
 // isAdmin reports whether the token is the admin key. In an address it is not
 // taken: addresses end up in logs and histories, and it lives for long.
-func (a *API) isAdmin(r *http.Request, token string) bool {
-	return a.Admin != nil && !queryOf(r).Has("access_token") && a.Admin(token)
+func (a *API) isAdmin(token string, inAddress bool) bool {
+	return a.Admin != nil && !inAddress && a.Admin(token)
 }
 
-// reads reports whether the request reads a job.
+// reads reports whether the request reads a job, or some, of which it is shown its own. Who is
+// told of its end, and where, is between the server and who submitted it.
 func reads(c *gin.Context) bool {
-	m := c.Request.Method
-	return (m == http.MethodGet || m == http.MethodHead) && strings.HasPrefix(c.FullPath(), "/v1/jobs/:id")
+	m, path := c.Request.Method, c.FullPath()
+	ofJob := strings.HasPrefix(path, "/v1/jobs/:id") && path != deliveriesPath
+	return (m == http.MethodGet || m == http.MethodHead) && (ofJob || path == "/v1/events")
 }
 
 // listsOwn reports whether the request lists jobs of the batch that the token reads.

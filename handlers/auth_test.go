@@ -42,17 +42,25 @@ func TestTokens(t *testing.T) {
 		"POST /v1/jobs/:id/cancel":  {own: 403, foreign: 403},
 		"POST /v1/jobs/:id/retry":   {own: 403, foreign: 403},
 		"DELETE /v1/jobs/:id":       {own: 403, foreign: 403},
+		"GET /v1/events":            {own: 200, foreign: 200}, // of its own
 		"POST /v1/leases":           {own: 403, foreign: 403},
 		"GET /v1/kinds":             {own: 403, foreign: 403},
 		"GET /v1/kinds/:kind":       {own: 403, foreign: 403},
 
+		"GET /v1/jobs/:id/deliveries":                   {own: 403, foreign: 403},
+		"POST /v1/jobs/:id/deliveries/:delivery/replay": {own: 403, foreign: 403},
+
 		"POST /v1/leases/:lease/events": {own: 403, foreign: 403},
 		"GET /v1/leases/:lease/input":   {own: 403, foreign: 403},
+
+		"GET /graphql":  {own: 400, foreign: 400}, // there is no query; graphql_test.go has some
+		"POST /graphql": {own: 415, foreign: 415},
 
 		"GET /client.js":   {own: 200, foreign: 200},
 		"GET /client.d.ts": {own: 200, foreign: 200},
 	}
 	serve(t, func(t *testing.T, s *service) {
+		s.ordered()
 		id, other := s.submit(), s.submit()
 		for _, j := range []job.ID{id, other} {
 			s.begin(j)
@@ -70,7 +78,7 @@ func TestTokens(t *testing.T) {
 				require.Equal(t, statuses[whose], a.StatusCode, "%s of %v by address", whose, route)
 			}
 			forged := s.do(route[0], path, "", "Authorization", "bearer "+tokens[own]+"x")
-			if strings.HasPrefix(route[1], "/v1") {
+			if guarded(route[1]) {
 				require.Equal(t, 401, forged.StatusCode, route)
 				require.Equal(t, `Bearer realm="millstream", error="invalid_token"`, forged.Header.Get("WWW-Authenticate"))
 			}
@@ -81,6 +89,9 @@ func TestTokens(t *testing.T) {
 		require.Equal(t, strip(s.get(pathOf(never, "")), never), strip(s.get(pathOf(id, ""), "Authorization", "Bearer "+tokens[foreign]), id))
 	})
 }
+
+// guarded reports whether a path asks for a key where there is one.
+func guarded(path string) bool { return strings.HasPrefix(path, "/v1") || path == "/graphql" }
 
 // Whatever is no valid token is refused before anything is looked up.
 func TestBadTokens(t *testing.T) {
@@ -105,7 +116,7 @@ func TestBadTokens(t *testing.T) {
 	})
 }
 
-// Where there is an admin key, nothing under /v1 is done without it or a read
+// Where there is an admin key, nothing under /v1 or by GraphQL is done without it or a read
 // token; and it is not taken from an address.
 func TestAdmin(t *testing.T) {
 	serve(t, func(t *testing.T, s *service) {
@@ -114,7 +125,7 @@ func TestAdmin(t *testing.T) {
 		s.forget()
 		for _, route := range routesOf(s.api) {
 			path := strings.NewReplacer(":id", string(id), ":kind", "report", ":name", "internal").Replace(route[1])
-			if !strings.HasPrefix(path, "/v1") {
+			if !guarded(path) {
 				require.Equal(t, 200, s.do(route[0], path, "").StatusCode, "%v", route)
 				continue
 			}

@@ -24,18 +24,24 @@ const (
 type pacedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	begin   time.Time
+	begin   time.Time // later by all the time that nobody read: that is not the sender's
 	armed   time.Time // when the deadline was set
+	left    time.Time // when the last Read was over
 	size    int64     // bytes that came
 	over    bool      // net/http has taken the deadline back
 }
 
 // Read reads on, and fails with os.ErrDeadlineExceeded on a body that is too slow.
 func (b *pacedBody) Read(p []byte) (int, error) {
-	if now := time.Now(); !b.over && now.Sub(b.armed) >= rearm {
+	now := time.Now()
+	if !b.left.IsZero() {
+		b.begin = b.begin.Add(now.Sub(b.left))
+	}
+	if !b.over && now.Sub(b.armed) >= rearm {
 		b.arm(now)
 	}
 	n, err := b.ReadCloser.Read(p)
+	b.left = time.Now()
 	b.size += int64(n)
 	b.over = b.over || err != nil
 	return n, err

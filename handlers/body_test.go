@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -153,5 +155,27 @@ func TestCutBody(t *testing.T) {
 		require.NoError(t, conn.Close())
 		time.Sleep(time.Second)
 		require.NotContains(t, s.called(), "Submit")
+	})
+}
+
+// deadlines notes those that are set.
+type deadlines struct {
+	http.ResponseWriter
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error { d.read = at; return nil }
+
+// What a slow reader of a body takes, an upstream or a store, is not held against its sender.
+func TestSlowReaderOfABody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := new(deadlines)
+		b := &pacedBody{ReadCloser: io.NopCloser(strings.NewReader("body")), control: http.NewResponseController(d), begin: time.Now()}
+		for range 4 {
+			_, err := io.ReadFull(b, make([]byte, 1))
+			require.NoError(t, err)
+			require.Equal(t, time.Now().Add(bodyIdle), d.read)
+			time.Sleep(time.Hour)
+		}
 	})
 }

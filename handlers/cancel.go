@@ -1,10 +1,13 @@
 package handlers
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 const (
@@ -23,16 +26,23 @@ func (a *API) cancel(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if !j.Status.Over() {
-		if j, err = a.Store.Cancel(c.Request.Context(), j.ID, anonymous, reason); err != nil {
-			return orNoJob(err)
-		}
+	if j, err = a.stop(c.Request.Context(), j, reason); err != nil {
+		return err
 	}
 	if j.Status.Over() {
 		return a.sendJob(c, http.StatusOK, &j, "")
 	}
 	c.Header("Retry-After", pollAfter)
 	return a.sendJob(c, http.StatusAccepted, &j, "")
+}
+
+// stop asks for the end of a job, unless it is over, and returns it as it is then.
+func (a *API) stop(ctx context.Context, j job.Job, reason string) (job.Job, error) {
+	if j.Status.Over() {
+		return j, nil
+	}
+	j, err := a.Store.Cancel(ctx, j.ID, anonymous, reason)
+	return j, orNoJob(err)
 }
 
 // cancelReason reads the body, which may be left out, or be empty: who sends it in

@@ -37,11 +37,19 @@ func placeOf(h http.Header, q url.Values) place {
 			return place{latest: true}
 		}
 	}
-	if len(named) == 0 {
+	switch len(named) {
+	case 0:
 		return place{}
+	case 1:
+		return placeAt(named[0])
 	}
-	c, err := job.ParseCursor(named[0])
-	if err != nil || len(named) > 1 || c.Seq > maxNumber || c.Position > maxNumber {
+	return place{bad: true}
+}
+
+// placeAt returns the place behind the event with this id.
+func placeAt(id string) place {
+	c, err := job.ParseCursor(id)
+	if err != nil || c.Seq > maxNumber || c.Position > maxNumber {
 		return place{bad: true}
 	}
 	return place{cursor: c}
@@ -99,15 +107,18 @@ const (
 
 // resetData is the data of stream.reset.
 type resetData struct {
-	Reason string         `json:"reason"`
-	First  *string        `json:"first"` // id of the first event that is kept; null: not looked up
-	Job    representation `json:"job"`
+	Reason string          `json:"reason"`
+	First  *string         `json:"first"` // id of the first event that is kept; null: not looked up
+	Job    *representation `json:"job"`   // null on a stream of many jobs, if there are none
+
+	Truncated bool `json:"truncated,omitempty"` // on a stream of many jobs: there are more than were told
 }
 
 // reset returns the event that tells a reader to start over from a snapshot of
 // the job. Its id is the place that what follows begins at.
 func (a *API) reset(j *job.Job, reason string, first *string, at job.Cursor) (job.Event, error) {
-	data, err := encode(resetData{reason, first, a.represent(j)})
+	r := a.represent(j)
+	data, err := encode(resetData{Reason: reason, First: first, Job: &r})
 	return aside(j, job.StreamReset, at, data), err
 }
 

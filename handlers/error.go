@@ -42,6 +42,8 @@ var statuses = map[string]int{
 	"internal":              http.StatusInternalServerError,
 	"job-damaged":           http.StatusInternalServerError,
 	"queue-full":            http.StatusServiceUnavailable,
+	"upstream-failed":       http.StatusBadGateway,
+	"upstream-timeout":      http.StatusGatewayTimeout,
 	"draining":              http.StatusServiceUnavailable,
 	"storage-unavailable":   http.StatusServiceUnavailable,
 	"storage-full":          http.StatusInsufficientStorage,
@@ -66,22 +68,29 @@ const statusGone = 499
 // fail answers with the error's problem, unless the answer has begun or nobody
 // is there to read it. What is no problem of ours is logged and not shown.
 func (a *API) fail(c *gin.Context, err error) {
+	if p := a.failure(c, err); p != nil {
+		var of jobError
+		errors.As(err, &of)
+		_ = sendProblem(c, p, of.cause) // a reader that is gone needs no second answer
+	}
+}
+
+// failure returns the problem to answer with; nil: there is no answering.
+func (a *API) failure(c *gin.Context, err error) *job.Problem {
 	p, ours := problemOf(err)
 	switch {
 	case c.Writer.Written() && ours, errors.Is(err, errReaderGone):
-		return
+		return nil
 	case !ours && c.Request.Context().Err() != nil: // a body that is late ends the context too, but with a problem
 		c.Status(statusGone)
-		return
+		return nil
 	case !ours:
 		a.Log.Error("request failed", zap.String("route", c.FullPath()), zap.String("job", c.Param("id")), zap.Error(err))
 	}
 	if c.Writer.Written() {
-		return
+		return nil
 	}
-	var of jobError
-	errors.As(err, &of)
-	_ = sendProblem(c, p, of.cause) // a reader that is gone needs no second answer
+	return p
 }
 
 // problemOf returns the problem that err is, with its status. Any other error is
@@ -108,6 +117,14 @@ func (e jobError) Unwrap() error { return e.Problem }
 
 func sendProblem(c *gin.Context, p *job.Problem, cause json.RawMessage) error {
 	p.Instance = instance(c.Request.URL)
+	problemHeader(c, p)
+	return send(c, p.Status, problemType, job.MustData(struct {
+		*job.Problem
+		Error json.RawMessage `json:"error,omitempty"`
+	}{p, cause}))
+}
+
+func problemHeader(c *gin.Context, p *job.Problem) {
 	h := c.Writer.Header()
 	settle(c)
 	h.Del("ETag")
@@ -115,10 +132,6 @@ func sendProblem(c *gin.Context, p *job.Problem, cause json.RawMessage) error {
 	if comesBack(p) {
 		h.Set("Retry-After", strconv.Itoa(retryAfter(p)))
 	}
-	return send(c, p.Status, problemType, job.MustData(struct {
-		*job.Problem
-		Error json.RawMessage `json:"error,omitempty"`
-	}{p, cause}))
 }
 
 // comesBack reports whether the same request may be served later.

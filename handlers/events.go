@@ -104,8 +104,8 @@ func typesOf(q url.Values) filter {
 	return f
 }
 
-// passes reports whether events of the type are wanted. The last one always is:
-// without it a reader would wait for ever.
+// passes reports whether events of the type are wanted. The last one always is, and that
+// there will be none: without it a reader would wait for ever.
 func (f filter) passes(t string) bool {
-	return f == nil || f[t] || job.Type(t).Terminal()
+	return f == nil || f[t] || job.Type(t).Terminal() || job.Type(t) == job.StreamErased
 }

@@ -16,19 +16,19 @@ import (
 func eventsOf(t *testing.T, body string) (events []job.Event) {
 	t.Helper()
 	for frame := range strings.SplitSeq(strings.TrimSuffix(body, "\n\n"), "\n\n") {
-		var e job.Event
-		var id, name string
+		var name string
 		for line := range strings.SplitSeq(frame, "\n") {
 			switch field, value, _ := strings.Cut(line, ": "); field {
-			case "id":
-				id = value
 			case "event":
 				name = value
 			case "data":
+				var e job.Event
 				require.NoError(t, json.Unmarshal([]byte(value), &e))
-				require.Equal(t, id, e.Cursor().String())
 				require.Equal(t, name, string(e.Type))
 				events = append(events, e)
+			case "id":
+				require.NotEmpty(t, name)
+				require.Equal(t, value, events[len(events)-1].Cursor().String())
 			}
 		}
 	}
@@ -76,6 +76,9 @@ func TestCursors(t *testing.T) {
 		"the header wins":         {"3-102-1", "?after=1-100-1", all[3:]},
 		"over latest too":         {"3-102-1", "?after=latest", all[3:]},
 		"even if it is bad":       {"x", "?after=3-102-1", reset},
+		"so does a polyfill's":    {"", "?after=1-100-1&lastEventId=3-102-1", all[3:]},
+		"and another's":           {"", "?after=1-100-1&last_event_id=3-102-1", all[3:]},
+		"these over latest too":   {"", "?after=latest&lastEventId=3-102-1", all[3:]},
 		"latest":                  {"", "?after=latest", []string{"stream.reset 4"}},
 		"latest is no id":         {"latest", "", reset},
 		"other epoch":             {"2-101-2", "", reset},

@@ -36,16 +36,18 @@ type world struct {
 	calls   []string
 	keys    map[string]keyUse
 	many    map[string]job.Batch // by key
-	open    int                  // readers
-	uploads map[string][]byte    // by their checksums
-	unread  func() error         // why no upload can be read; nil: it can
-	id      job.ID               // of the next submit; "": the one it brings
-	batch   string               // of the next batch; "": a new one
-	room    int                  // jobs of a batch that are stored, from its first; 0: all
-	last    *job.Request         // of the last submit
-	by      string               // of the last cancel
-	why     string               // of the last cancel
-	query   job.Query            // of the last list
+	kept    map[job.ID][]job.Delivery
+	open    int               // readers
+	uploads map[string][]byte // by their checksums
+	unread  func() error      // why no upload can be read; nil: it can
+	id      job.ID            // of the next submit; "": the one it brings
+	batch   string            // of the next batch; "": a new one
+	room    int               // jobs of a batch that are stored, from its first; 0: all
+	last    *job.Request      // of the last submit
+	by      string            // of the last cancel
+	why     string            // of the last cancel
+	query   job.Query         // of the last list
+	log     *wholeLog         // nil: positions are those of one job
 }
 
 // stored is one job.
@@ -88,6 +90,9 @@ func (w *world) add(id job.ID, recs ...job.Record) {
 	defer w.mu.Unlock()
 	s := w.jobs[id]
 	at := job.Place{Position: 100 + s.job.Cursor.Seq, Epoch: epoch}
+	if w.log != nil {
+		at.Position = w.log.position + 1
+	}
 	var events []job.Event
 	for _, r := range recs {
 		r.Seq, r.Time = s.job.Cursor.Seq+1, time.Now()
@@ -96,6 +101,9 @@ func (w *world) add(id job.ID, recs ...job.Record) {
 		events = append(events, job.Event{Job: id, Place: at, Record: r})
 	}
 	require.NoError(w.t, s.tape.Append(events...))
+	if w.log != nil {
+		w.log.add(&s.job, events)
+	}
 }
 
 func (w *world) Submit(ctx context.Context, id job.ID, r *job.Request) (job.Job, error) {
@@ -181,6 +189,23 @@ func (w *world) Request(_ context.Context, id job.ID) (*job.Request, error) {
 	return w.jobs[id].request, nil
 }
 
+func (w *world) Deliveries(_ context.Context, id job.ID) ([]job.Delivery, error) {
+	return w.kept[id], w.call("Deliveries")
+}
+
+func (w *world) Replay(_ context.Context, id job.ID, event string) (job.Delivery, error) {
+	if err := w.call("Replay"); err != nil {
+		return job.Delivery{}, err
+	}
+	for _, d := range w.kept[id] {
+		if d.ID == event {
+			d.State, d.Tries, d.NextAt, d.SettledAt = job.DeliveryPending, 0, time.Now(), time.Time{}
+			return d, nil
+		}
+	}
+	return job.Delivery{}, job.ErrNotFound
+}
+
 func (w *world) Erase(_ context.Context, id job.ID, _ string) error {
 	if err := w.call("Erase"); err != nil {
 		return err
@@ -255,13 +280,17 @@ func (w *world) Job(_ context.Context, id job.ID) (job.Job, error) {
 	return job.Job{}, job.Problemf("not-found", "in words of its own")
 }
 
-// List has all jobs, whatever they are: what a query is, package index knows.
+// List has all jobs, whatever they are: what a query is, package index knows. In a world
+// that is ordered it has those that are selected.
 func (w *world) List(q job.Query) (p job.ListPage) {
 	_ = w.call("List")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.query = q
 	for id, s := range w.jobs {
+		if labels := s.job.Labels(); w.log != nil && !q.Takes(&labels) {
+			continue
+		}
 		p.Jobs = append(p.Jobs, job.ListCursor{Created: s.job.CreatedAt.UnixMilli(), ID: id})
 	}
 	slices.SortFunc(p.Jobs, func(a, b job.ListCursor) int {

@@ -302,7 +302,7 @@ func storyOfResets(s *transcript) {
 func storyOfLines(s *transcript) {
 	s.goldenJob()
 	s.later(20*time.Second, func() { s.begin(goldenJob) })
-	s.later(50*time.Second, func() { s.succeed(goldenJob, `{"pages":3}`) })
+	s.later(51*time.Second, func() { s.succeed(goldenJob, `{"pages":3}`) }) // at 50 there is a heartbeat
 	s.ask("GET /v1/jobs/" + string(goldenJob) + "/events HTTP/1.1\nAccept: application/x-ndjson")
 	s.ask("GET /v1/jobs/" + string(goldenJob) + "/events?after=3-102-1 HTTP/1.1\nAccept: application/x-ndjson")
 }

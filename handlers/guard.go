@@ -66,16 +66,17 @@ func (a *API) guard(c *gin.Context) error {
 	if !a.knownHost(c.Request) {
 		return job.Problemf("wrong-host", "This server does not answer for %q; configure it as a host if it should.", c.Request.Host)
 	}
-	if strings.Contains(strings.ToLower(c.Request.URL.RawPath), "%2f") {
+	rt := a.routeOf(c.Request)
+	if rt == nil && strings.Contains(strings.ToLower(c.Request.URL.RawPath), "%2f") {
 		return noRoute(c) // Gin would take it for a slash, where a proxy that has its own rules for paths did not
 	}
-	if preflight, err := a.cors(c); preflight || err != nil {
+	if preflight, err := a.cors(c, rt); preflight || err != nil {
 		return err
 	}
 	if err := a.cross.Check(c.Request); err != nil {
 		return job.Problemf("cross-origin", "A page of another origin sent this; configure its origin if it may.")
 	}
-	return limitBody(c)
+	return limitBody(c, rt != nil)
 }
 
 // knownHost refuses names that somebody else made point here (DNS rebinding).
@@ -99,13 +100,13 @@ func hostname(host string) string {
 const (
 	corsMethods = "GET, HEAD, POST"
 	corsHeaders = "Last-Event-ID, Idempotency-Key, Prefer, Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range"
-	corsExposed = "Location, Link, Retry-After, ETag, Content-Range, WWW-Authenticate, RateLimit, RateLimit-Policy, Preference-Applied, Millstream-Token"
+	corsExposed = "Location, Link, Retry-After, ETag, Content-Range, WWW-Authenticate, RateLimit, RateLimit-Policy, Preference-Applied, Millstream-Token, Millstream-Job"
 	corsMaxAge  = "600" // seconds; browsers cap it near there
 )
 
 // cors tells a page of a listed origin what it may do, and answers the browser's
 // question beforehand. No other origin is ever named, "null" included.
-func (a *API) cors(c *gin.Context) (preflight bool, err error) {
+func (a *API) cors(c *gin.Context, rt *route) (preflight bool, err error) {
 	origin := c.GetHeader("Origin")
 	preflight = c.Request.Method == http.MethodOptions && origin != "" && c.GetHeader("Access-Control-Request-Method") != ""
 	if !a.origins[origin] {
@@ -120,6 +121,9 @@ func (a *API) cors(c *gin.Context) (preflight bool, err error) {
 	if preflight {
 		h.Set("Access-Control-Allow-Methods", corsMethods)
 		h.Set("Access-Control-Allow-Headers", corsHeaders+corsOptions())
+		if rt != nil {
+			rt.cors(h, c.GetHeader("Access-Control-Request-Headers"))
+		}
 		h.Set("Access-Control-Max-Age", corsMaxAge)
 		c.Abort()
 		return true, sendNothing(c, http.StatusNoContent)
@@ -136,8 +140,9 @@ func corsOptions() (list string) {
 }
 
 // limitBody gives the sender of a body a deadline, whether or not it will be
-// read: net/http reads the rest of a refused one too.
-func limitBody(c *gin.Context) error {
+// read: net/http reads the rest of a refused one too. A body of a GET means something to some
+// upstreams, and nothing to us.
+func limitBody(c *gin.Context, routed bool) error {
 	if c.Request.ContentLength == 0 {
 		return nil
 	}
@@ -145,7 +150,7 @@ func limitBody(c *gin.Context) error {
 	b := &pacedBody{ReadCloser: c.Request.Body, control: controller(c), begin: now}
 	b.arm(now)
 	c.Request.Body = b
-	if m := c.Request.Method; m == http.MethodGet || m == http.MethodHead {
+	if m := c.Request.Method; !routed && (m == http.MethodGet || m == http.MethodHead) {
 		c.Header("Connection", "close")
 		return job.Problemf("invalid-request", "A %s request has no body.", m)
 	}

@@ -185,7 +185,7 @@ func TestPanic(t *testing.T) {
 		s.problem(s.get(pathOf(id, "/events?format=ndjson")), 500, "internal")
 		a := s.get(pathOf(id, "/events"), "Last-Event-ID", "1-100-1")
 		require.Equal(t, 200, a.StatusCode, "an EventSource comes back")
-		require.Regexp(t, `^retry: \d+\nid: 1-100-1\nevent: stream.end\ndata: .*"reason":"outage"`, a.body)
+		require.Regexp(t, `^retry: \d+\nevent: stream.end\ndata: .*"reason":"outage".*\nid: 1-100-1\n\n$`, a.body)
 		require.Equal(t, 3, s.logs.FilterMessage("panic").FilterField(zap.String("job", string(id))).Len())
 		require.Zero(t, s.logs.FilterMessage("request failed").Len())
 		require.Equal(t, 200, s.get("/livez").StatusCode, "the server lives")

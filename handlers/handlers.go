@@ -7,6 +7,8 @@
 //	                  → Log.Submit → 202, 200 (wait.go) or a stream
 //	    many          batch.go → the same for each → Log.SubmitAll → 202
 //	    its events    events.go → cursor.go → stream.go or page.go
+//	    of many       many.go → the same
+//	an existing API   route.go → pass.go, or a job: call.go → Log.Submit → 202, or replay.go
 //	an error anywhere → error.go → a problem document
 package handlers
 
@@ -22,7 +24,9 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/millstream/millstream/handlers/graph"
 	"github.com/millstream/millstream/pkg/access"
+	"github.com/millstream/millstream/pkg/forward"
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/tape"
 )
@@ -54,6 +58,11 @@ type Log interface {
 	Cancel(ctx context.Context, id job.ID, by, reason string) (job.Job, error)
 	// Erase removes a job and all that is stored of it; one that runs is told to stop.
 	Erase(ctx context.Context, id job.ID, by string) error
+	// Deliveries returns what is known of a job's webhook deliveries, the oldest first; of a
+	// job that is gone too.
+	Deliveries(ctx context.Context, id job.ID) ([]job.Delivery, error)
+	// Replay makes a delivery due now, whatever has become of it; job.ErrNotFound.
+	Replay(ctx context.Context, id job.ID, event string) (job.Delivery, error)
 	// Result returns the bytes of the result of a job that succeeded.
 	Result(ctx context.Context, j job.Job) (io.ReadSeekCloser, error)
 	// Ready returns nil if a write would be stored now.
@@ -65,6 +74,8 @@ type Log interface {
 type Jobs interface {
 	Job(ctx context.Context, id job.ID) (job.Job, error) // job.ErrNotFound
 	List(q job.Query) job.ListPage
+	// Named returns those of the jobs that the selector names that are there, and selected.
+	Named(s job.Selector) []job.ID
 }
 
 // Queue is what waits for a worker.
@@ -77,6 +88,10 @@ type Queue interface {
 // readers before an idle channel that has fired is looked at.
 type Hub interface {
 	Open(ctx context.Context, id job.ID, after job.Cursor) (tape.Reader, error) // job.ErrCursor, job.ErrNotFound
+	// OpenMany opens the events of many jobs, in the order of the log. It begins behind all
+	// there is if after is the zero cursor, and ends only if the selector names jobs. Its
+	// Cursor moves past what is not selected, too.
+	OpenMany(ctx context.Context, s job.Selector, after job.Cursor) (tape.Capped, error) // job.ErrCursor; io.EOF: these are over and read
 }
 
 // Desk is where pull workers take work and say what becomes of it.
@@ -100,8 +115,8 @@ type Tokens interface {
 	VerifyLease(token string) (access.Lease, error) // job.ErrLeaseLost: it has expired
 }
 
-// API holds what the routes share. All of it is required but Admin, Hosts and
-// Origins, and Desk if there are no pull kinds.
+// API holds what the routes share. All of it is required but Admin, Webhooks, Hosts, Origins
+// and Proxied, and Desk if there are no pull kinds.
 type API struct {
 	Store  Log
 	Jobs   Jobs
@@ -113,12 +128,17 @@ type API struct {
 	Admin  func(key string) bool // knows who may do everything; nil: anybody may
 	Log    *zap.Logger
 
+	Webhooks Webhooks // nil: none are sent, as there is nothing to sign them with
+
+	Proxied map[string]forward.Target // by the kind of the jobs that requests to it become
+
 	Heartbeat time.Duration // silence on a stream after which it says that it lives
 	Body      int64         // bytes of a request's body
 	Streams   int           // streams and waits at once; more are told to come back
 	Hosts     []string      // Host headers served beside localhost and addresses of this machine
 	Origins   []string      // web pages that may call the API from elsewhere
 
+	routes  []*route
 	hosts   map[string]bool
 	origins map[string]bool
 	cross   *http.CrossOriginProtection
@@ -128,6 +148,9 @@ type API struct {
 	senders senders             // of jobs that end with them
 	uploads atomic.Int64        // large inputs that come in
 	sockets sync.WaitGroup      // that are open
+	graph   *graph.Engine
+	down    chan struct{} // closed: sockets say goodbye
+	quit    sync.Once
 }
 
 // Handler returns the API as one handler. It fails on a kind whose schema does
@@ -139,6 +162,7 @@ func (a *API) Handler() (http.Handler, error) {
 	if err := a.admit(); err != nil {
 		return nil, err
 	}
+	a.graph, a.down = graph.New(graphService{a}, a.graphProblem), make(chan struct{})
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
 	r.RedirectTrailingSlash = false // who follows a redirected stream comes back to the wrong place
@@ -146,7 +170,7 @@ func (a *API) Handler() (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(a.logged, a.recovered, a.guarded)
+	r.Use(a.logged, a.recovered, a.guarded, a.routed)
 	r.NoRoute(a.handle(noRoute))
 	r.NoMethod(a.handle(noMethod))
 	a.Routes(r)
@@ -161,21 +185,27 @@ func (a *API) Routes(r gin.IRouter) {
 	get(r, "/client.js", a.handle(webFile))          // web.go
 	get(r, "/client.d.ts", a.handle(webFile))        // web.go
 
-	v1 := r.Group("/v1", a.handle(wellFormed), a.handle(a.authenticated)) // query.go, auth.go
-	v1.POST("/jobs", a.handle(a.submit))                                  // submit.go
-	get(v1, "/jobs", a.handle(a.list))                                    // list.go
-	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                         // raw.go
-	get(v1, "/jobs/:id", a.handle(a.job))                                 // job.go
-	v1.DELETE("/jobs/:id", a.handle(a.erase))                             // erase.go
-	get(v1, "/jobs/:id/events", a.handle(a.events))                       // events.go
-	get(v1, "/jobs/:id/result", a.handle(a.result))                       // result.go
-	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))                       // cancel.go
-	v1.POST("/jobs/:id/retry", a.handle(a.resubmit))                      // retry.go
-	v1.POST("/leases", a.handle(a.lease))                                 // lease.go
-	v1.POST("/leases/:lease/events", a.handle(a.report))                  // report.go
-	get(v1, "/leases/:lease/input", a.handle(a.leasedInput))              // lease_input.go
-	get(v1, "/kinds", a.handle(a.listKinds))                              // kinds.go
-	get(v1, "/kinds/:kind", a.handle(a.describeKind))                     // kinds.go
+	r.GET("/graphql", a.graphql)  // graphql.go
+	r.POST("/graphql", a.graphql) // graphql.go
+
+	v1 := r.Group("/v1", a.handle(wellFormed), a.handle(a.authenticated))   // query.go, auth.go
+	v1.POST("/jobs", a.handle(a.submit))                                    // submit.go
+	get(v1, "/jobs", a.handle(a.list))                                      // list.go
+	v1.POST("/kinds/:kind/jobs", a.handle(a.raw))                           // raw.go
+	get(v1, "/jobs/:id", a.handle(a.job))                                   // job.go
+	v1.DELETE("/jobs/:id", a.handle(a.erase))                               // erase.go
+	get(v1, "/jobs/:id/events", a.handle(a.events))                         // events.go
+	get(v1, "/jobs/:id/result", a.handle(a.result))                         // result.go
+	v1.POST("/jobs/:id/cancel", a.handle(a.cancel))                         // cancel.go
+	v1.POST("/jobs/:id/retry", a.handle(a.resubmit))                        // retry.go
+	get(v1, "/events", a.handle(a.many))                                    // many.go
+	get(v1, "/jobs/:id/deliveries", a.handle(a.deliveries))                 // deliveries.go
+	v1.POST("/jobs/:id/deliveries/:delivery/replay", a.handle(a.redeliver)) // deliveries.go
+	v1.POST("/leases", a.handle(a.lease))                                   // lease.go
+	v1.POST("/leases/:lease/events", a.handle(a.report))                    // report.go
+	get(v1, "/leases/:lease/input", a.handle(a.leasedInput))                // lease_input.go
+	get(v1, "/kinds", a.handle(a.listKinds))                                // kinds.go
+	get(v1, "/kinds/:kind", a.handle(a.describeKind))                       // kinds.go
 }
 
 // get registers a route that is read: with HEAD, which probes and link checkers

@@ -65,13 +65,17 @@ func matches(list, tag string) bool { return hasTag(list, tag) || hasTag(list, "
 // lookup returns the job that the request names, if it may read it. What cannot
 // be an id goes no further.
 func (a *API) lookup(c *gin.Context) (job.Job, error) {
-	id := c.Param("id")
 	claims, limited := claimsOf(c)
-	if !job.ValidID(id) || limited && !claims.Reads(job.ID(id)) {
+	return a.findFor(c.Request.Context(), caller{claims, limited}, c.Param("id"))
+}
+
+// findFor returns the job with this id, if the caller may read it.
+func (a *API) findFor(ctx context.Context, who caller, id string) (job.Job, error) {
+	if !job.ValidID(id) || who.limited && !who.claims.Reads(job.ID(id)) {
 		return job.Job{}, errNoJob
 	}
-	j, err := a.find(c.Request.Context(), job.ID(id))
-	if err == nil && limited && claims.Owner != j.Owner {
+	j, err := a.find(ctx, job.ID(id))
+	if err == nil && who.limited && who.claims.Owner != j.Owner {
 		err = errNoJob
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 )
@@ -56,10 +57,18 @@ func (a *API) viewKind(k *kind) kindView {
 			Timeout: k.Timeout.String(), MaxAttempts: k.MaxAttempts, Retention: k.Retention.String(),
 			Concurrency: k.Concurrency, Queue: k.QueueLimit, Input: a.maxInput(k),
 		},
-		Links: kindLinks{Self: "/v1/kinds/" + k.Name, Jobs: "/v1/kinds/" + k.Name + "/jobs"},
+		Links: kindLinks{Self: "/v1/kinds/" + k.Name, Jobs: k.path()},
 	}
 	v.Queue.Queued, v.Queue.Running = a.Queue.Depth(k.Name)
 	return v
+}
+
+// path is where the jobs of the kind are submitted; those of a route where it begins.
+func (k *kind) path() string {
+	if k.route != nil {
+		return strings.TrimSuffix(k.route.Path, "*")
+	}
+	return "/v1/kinds/" + k.Name + "/jobs"
 }
 
 // listKinds answers GET /v1/kinds: what can be submitted.

@@ -47,8 +47,8 @@ func TestListQueries(t *testing.T) {
 		"?limit=100&access_token=":     {Limit: 100},
 		"?limit=&cursor=":              {Limit: 20},
 		"?status=queued&status=failed": {Limit: 20, Statuses: []job.Status{job.StatusQueued, job.StatusFailed}},
-		"?kind=a&tag=%C3%BCber&kind=b&tag=%f0%9f%8e%8c":                                            {Limit: 20, Kinds: []string{"a", "b"}, Tags: []string{"über", "🎌"}},
-		"?batch=batch_01k3z9aaaaaaaaaaaaaaaaaaaa":                                                  {Limit: 20, Batch: "batch_01k3z9aaaaaaaaaaaaaaaaaaaa"},
+		"?kind=a&tag=%C3%BCber&kind=b&tag=%f0%9f%8e%8c":                                            {Limit: 20, Selector: job.Selector{Kinds: []string{"a", "b"}, Tags: []string{"über", "🎌"}}},
+		"?batch=batch_01k3z9aaaaaaaaaaaaaaaaaaaa":                                                  {Limit: 20, Selector: job.Selector{Batch: "batch_01k3z9aaaaaaaaaaaaaaaaaaaa"}},
 		"?created_after=2026-11-22T10:00:00.0005%2b01:00&created_before=2026-11-22T09:00:00.0005Z": {Limit: 20, Since: at, Before: at},
 		"?cursor=" + place.String():                                                                {Limit: 20, After: place},
 	} {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -18,7 +19,7 @@ func (a *API) logged(c *gin.Context) {
 	defer func() {
 		a.Log.Info("request",
 			zap.String("method", c.Request.Method),
-			zap.String("route", c.FullPath()),
+			zap.String("route", cmp.Or(c.FullPath(), c.GetString(routePath))),
 			zap.Int("status", c.Writer.Status()),
 			zap.Float64("duration_ms", float64(time.Since(begin).Microseconds())/1e3),
 			zap.Int("bytes", max(0, c.Writer.Size())),

@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/gin-gonic/gin"
-
 	"github.com/millstream/millstream/pkg/job"
 )
 
@@ -34,11 +32,14 @@ func idempotencyKey(h http.Header) (string, error) {
 			key = ""
 		}
 	}
-	visible := !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' })
-	if len(values) > 1 || key == "" || len(key) > maxKey || !visible {
+	if len(values) > 1 || !validKey(key) {
 		return "", job.Problemf("invalid-request", "Idempotency-Key must be there once, with 1 to %d visible characters of ASCII, in quotes or without.", maxKey)
 	}
 	return key, nil
+}
+
+func validKey(key string) bool {
+	return key != "" && len(key) <= maxKey && !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // unescaped returns the inside of a string of RFC 8941; "" if that is none.
@@ -58,28 +59,25 @@ func unescaped(s string) string {
 	return b.String()
 }
 
-// storeOnce stores a job, or finds the one that was stored for the same key.
-func (a *API) storeOnce(c *gin.Context, key string, o *options, r *job.Request) (job.Job, error) {
-	ctx := c.Request.Context()
+// storeOnce stores a job, or finds the one that was stored for the same key: replayed.
+func (a *API) storeOnce(ctx context.Context, key string, o *options, r *job.Request) (j job.Job, replayed bool, err error) {
 	if r.CancelOnDisconnect { // a sender that goes meanwhile must not leave a job that nobody knows of
 		ctx = context.WithoutCancel(ctx)
 	}
 	if o.large != nil {
 		if err := a.upload(ctx, key, o.large, r); err != nil {
-			return job.Job{}, err
+			return job.Job{}, false, err
 		}
 	}
 	if key == "" {
-		return a.Store.Submit(ctx, job.NewID(), r)
+		j, err = a.Store.Submit(ctx, job.NewID(), r)
+		return j, false, err
 	}
-	j, replayed, err := a.Store.SubmitOnce(ctx, key, fingerprint(o, r), r)
-	if replayed {
-		c.Header("Idempotency-Replayed", "true")
-	}
+	j, replayed, err = a.Store.SubmitOnce(ctx, key, fingerprint(o, r), r)
 	if replayed && errors.Is(err, job.ErrNotFound) {
 		err = job.Problemf("not-found", "The job of this Idempotency-Key has expired, or was erased.")
 	}
-	return j, err
+	return j, replayed, err
 }
 
 // fingerprint stands for what a submit asks for: two with one are the same, whichever
@@ -100,7 +98,13 @@ func fingerprint(o *options, r *job.Request) string {
 	sum := sha256.New()
 	_, _ = fmt.Fprintf(sum, "%s %q %q %s %d %d %d %d %q %q %d %t %q %d ", r.Kind, r.InputType, o.tags, o.level(), o.attempts,
 		o.timeout, o.retention, o.start, o.deadline, o.runAt, o.delay, o.leaves, o.retryOf, size)
+	if w := o.webhook; w != nil {
+		_, _ = fmt.Fprintf(sum, "webhook %q %q ", w.URL, w.Events)
+	}
 	_, _ = sum.Write(input)
+	if r.Call != nil {
+		_, _ = sum.Write(job.MustData(steady(r.Call)))
+	}
 	return hex.EncodeToString(sum.Sum(nil))
 }
 

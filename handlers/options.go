@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/millstream/millstream/pkg/forward"
 	"github.com/millstream/millstream/pkg/job"
 )
 
@@ -27,11 +28,11 @@ const (
 )
 
 // known are the options of this release, by their names in a body and in a query.
-var known = []string{"tags", "priority", "max_attempts", "timeout", "retention", "start_timeout", "deadline", "run_at", "delay", "cancel_on_disconnect"}
+var known = []string{"tags", "priority", "max_attempts", "timeout", "retention", "start_timeout", "deadline", "run_at", "delay", "cancel_on_disconnect", "webhook"}
 
 // unserved are the options that clients may know from the contract. To ignore one
 // would be to promise what is not kept.
-var unserved = []string{"key", "webhook"}
+var unserved = []string{"key"}
 
 // options are what a submit asks for beside the kind and the input.
 type options struct {
@@ -44,13 +45,14 @@ type options struct {
 	deadline  string // as it was asked for
 	runAt     string // as it was asked for
 	delay     time.Duration
+	webhook   *job.Webhook
 	leaves    bool      // the job ends with its sender
 	retryOf   job.ID    // the job that all the others are of; "": none
 	large     io.Reader // the input, if it is too large to be held; nil: it is not
 }
 
 // setJSON sets an option from a member of a body.
-func (o *options) setJSON(name string, raw json.RawMessage) error {
+func (o *options) setJSON(name string, raw json.RawMessage) (err error) {
 	if string(raw) == "null" {
 		return nil // as the job shows what was not asked for
 	}
@@ -66,6 +68,9 @@ func (o *options) setJSON(name string, raw json.RawMessage) error {
 			return invalid(pointer, "must be true or false")
 		}
 		return nil
+	case "webhook":
+		o.webhook, err = parseWebhook(raw)
+		return err
 	case "max_attempts":
 		if json.Unmarshal(raw, &o.attempts) != nil || o.attempts == 0 {
 			return invalid(pointer, "must be a number from 1 to %d", maxAttempts)
@@ -104,6 +109,8 @@ func (o *options) setText(name, text string) (err error) {
 		if o.leaves = text == "true"; !o.leaves && text != "false" {
 			return invalid(pointer, "must be true or false")
 		}
+	case "webhook":
+		o.webhook = &job.Webhook{URL: text}
 	case "delay":
 		o.delay, err = parseDuration(pointer, text)
 	case "run_at":
@@ -164,7 +171,7 @@ func (o *options) setQuery(q url.Values) error {
 
 // notOptions are headers of ours that say nothing of what is asked for: a server that sends
 // its jobs to another sends them.
-var notOptions = []string{"Millstream-Job", "Millstream-Attempt", "Millstream-Token"}
+var notOptions = []string{"Millstream-Job", "Millstream-Attempt", "Millstream-Token", forward.KeyHeader}
 
 // setHeader sets the options that are headers: Millstream-Max-Attempts for
 // max_attempts, and Millstream-Tags, or Millstream-Tag, once for each tag.
@@ -210,7 +217,7 @@ func (o *options) request(k *kind) (*job.Request, error) {
 	}
 	r := &job.Request{
 		Kind: k.Name, Owner: anonymous, Tags: o.tags, Priority: k.Priority,
-		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention, StartTimeout: o.start, CancelOnDisconnect: o.leaves,
+		MaxAttempts: o.attempts, Timeout: o.timeout, Retention: o.retention, StartTimeout: o.start, CancelOnDisconnect: o.leaves, Webhook: o.webhook,
 	}
 	if err := o.times(r, time.Now()); err != nil {
 		return nil, err
@@ -316,7 +323,7 @@ func (o *options) check(k *kind) error {
 			return invalid("/tags/"+strconv.Itoa(i), "must be 1 to %d bytes of UTF-8 without control characters", maxTag)
 		}
 	}
-	return nil
+	return checkWebhook(o.webhook)
 }
 
 func validTag(tag string) bool {

@@ -35,6 +35,13 @@ type page struct {
 // page answers with the events there are after the client's cursor, or waits for
 // the first one.
 func (a *API) page(c *gin.Context, j *job.Job, r reading, query url.Values) error {
+	return a.paged(c, r, query, func(ctx context.Context, p *page, wait *patience) error {
+		return a.unlessLost(ctx, j.ID, a.fill(ctx, p, j, r.place, wait))
+	})
+}
+
+// paged answers with a page that fill fills.
+func (a *API) paged(c *gin.Context, r reading, query url.Values, fill func(context.Context, *page, *patience) error) error {
 	limit, err := limitOf(query)
 	if err != nil {
 		return err
@@ -51,8 +58,10 @@ func (a *API) page(c *gin.Context, j *job.Job, r reading, query url.Values) erro
 		}
 	}
 	p := &page{types: r.types, limit: limit, cursor: r.place.cursor.String()} // or where a reset says
-	if err := a.fill(c.Request.Context(), p, j, r.place, prefer.wait); err != nil {
-		return a.unlessLost(c.Request.Context(), j.ID, err)
+	wait := &patience{time.NewTimer(prefer.wait)}
+	defer wait.timer.Stop()
+	if err := fill(c.Request.Context(), p, wait); err != nil {
+		return err
 	}
 	prefer.applied(c, true)
 	private(c)
@@ -89,7 +98,7 @@ func pageWait(r *http.Request, q url.Values) (p preferences, err error) {
 
 // fill reads the page's events. Once there is one, it takes what is there and
 // waits no longer.
-func (a *API) fill(ctx context.Context, p *page, j *job.Job, at place, wait time.Duration) error {
+func (a *API) fill(ctx context.Context, p *page, j *job.Job, at place, wait *patience) error {
 	from, err := a.openAt(ctx, j, at)
 	if err != nil {
 		return err
@@ -98,11 +107,9 @@ func (a *API) fill(ctx context.Context, p *page, j *job.Job, at place, wait time
 	if from.reset == reasonLatest {
 		err = a.resetPage(p, j, reasonLatest, nil, j.Cursor)
 	}
-	idle := time.NewTimer(wait)
-	defer idle.Stop()
 	for err == nil && !p.full() {
 		var b tape.Block
-		b, err = from.Next(ctx, p.patience(idle))
+		b, err = from.Next(ctx, wait.of(p))
 		if err != nil || len(b.Bytes) == 0 {
 			return p.end(err)
 		}
@@ -113,6 +120,35 @@ func (a *API) fill(ctx context.Context, p *page, j *job.Job, at place, wait time
 		p.add(b)
 	}
 	return err
+}
+
+// pageTime bounds how long a page of many jobs looks for events that are wanted, where there
+// are others: its cursor has moved by then, or the next page goes on where it was.
+const pageTime = 10 * time.Second
+
+// read fills the page with events of many jobs. Its cursor moves past those of others. It ends
+// where the reader does, so that the next page takes up what was found for this one.
+func (p *page) read(ctx context.Context, from tape.Capped, wait *patience) error {
+	until := time.Now().Add(pageTime)
+	for began := from.Cursor(); !p.full(); {
+		from.Cap(p.limit - p.count)
+		b, err := from.Next(ctx, wait.of(p))
+		working := err == nil && len(b.Bytes) == 0 && len(p.events) == 0 && b.Last == began
+		if working && time.Now().Before(until) {
+			continue
+		}
+		if err != nil || len(b.Bytes) == 0 {
+			p.cursor = from.Cursor().String()
+			return p.end(err)
+		}
+		if p.add(b); !p.full() {
+			p.cursor = b.Last.String()
+		}
+		if len(p.events) == 0 && time.Now().After(until) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // resetPage puts the event on the page that tells the client to start over.
@@ -130,11 +166,14 @@ var fired = func() <-chan time.Time {
 	return c
 }()
 
-func (p *page) patience(idle *time.Timer) <-chan time.Time {
+// patience is how long a page waits for its first event.
+type patience struct{ timer *time.Timer }
+
+func (w *patience) of(p *page) <-chan time.Time {
 	if len(p.events) > 0 {
 		return fired
 	}
-	return idle.C
+	return w.timer.C
 }
 
 func (p *page) full() bool { return p.count >= p.limit || p.size >= maxPage }

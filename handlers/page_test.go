@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/tape"
 )
 
 // pages reads all pages of a job.
@@ -97,8 +99,8 @@ func TestPageWait(t *testing.T) {
 		"no wait":            {"", "", 7 * time.Second, 0, nil, "2-101-1", 0},
 		"filtered":           {"&types=token", "wait=20", 7 * time.Second, 0, nil, "3-102-1", 20 * time.Second},
 		"drain":              {"", "wait=20", 0, 5 * time.Second, nil, "2-101-1", 5 * time.Second},
-		"reset":              {"&lastEventId=x", "wait=20", 7 * time.Second, 0, []string{"job.progress 3"}, "3-102-1", 7 * time.Second},
-		"a snapshot is told": {"&last_event_id=latest", "wait=20", 7 * time.Second, 0, []string{"job.progress 3"}, "3-102-1", 7 * time.Second},
+		"a reset is told":    {"&lastEventId=x", "wait=20", 7 * time.Second, 0, []string{"stream.reset 0", "job.queued 1", "job.running 2"}, "2-101-1", 0},
+		"a snapshot is told": {"&last_event_id=latest", "wait=20", 7 * time.Second, 0, []string{"stream.reset 2"}, "2-101-1", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serve(t, func(t *testing.T, s *service) {
@@ -121,4 +123,38 @@ func TestPageWait(t *testing.T) {
 			})
 		})
 	}
+}
+
+// busyReader finds its first event after a while, in which it says that it is at work.
+type busyReader struct {
+	tape.Reader
+	at    job.Cursor
+	looks int
+}
+
+func (r *busyReader) Cursor() job.Cursor { return r.at }
+
+func (r *busyReader) Cap(int) {}
+
+func (r *busyReader) Next(context.Context, <-chan time.Time) (tape.Block, error) {
+	switch r.looks--; {
+	case r.looks > 0:
+		return tape.Block{Last: r.at}, nil
+	case r.looks < 0:
+		return tape.Block{}, nil // nothing more
+	}
+	e := job.Event{Job: job.NewID(), Place: job.Place{Position: 9, Epoch: 1}, Record: job.Record{Seq: 1, Type: job.Queued, Time: time.Now(), Data: []byte("{}")}}
+	r.at = e.Cursor()
+	return tape.Encode(e), nil
+}
+
+// A page whose first event takes long to find has it: one with nothing, and the cursor that was
+// asked for, would never come to it.
+func TestPageOfManyGetsSomewhere(t *testing.T) {
+	p := &page{limit: 10}
+	r := &busyReader{at: job.Cursor{Seq: 1, Place: job.Place{Position: 1, Epoch: 1}}, looks: 3}
+	wait := &patience{time.NewTimer(0)}
+	require.NoError(t, p.read(t.Context(), r, wait))
+	require.Len(t, p.events, 1)
+	require.Equal(t, "1-9-1", p.cursor)
 }

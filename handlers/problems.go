@@ -37,6 +37,7 @@ var advice = map[string]string{
 	"storage-unavailable":   "Come back after the time in Retry-After. What was answered before is kept.",
 	"headers-too-large":     "Send fewer or shorter headers.",
 	"range-not-satisfiable": "Ask for a range within the size in the Content-Range header.",
+	"upstream-timeout":      "Send it with Prefer: respond-async: a job has more patience, and another attempt may be had.",
 	"internal":              "Tell who runs the server; its log says more.",
 
 	"attempt-failed":    "See the detail. Another attempt follows while any is left.",

@@ -11,8 +11,9 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
-// cursorNames are the parameters that name a cursor, the first that is there wins.
-var cursorNames = []string{"after", "lastEventId", "last_event_id"}
+// cursorNames are the parameters that name a cursor, the first that is there wins: what a
+// polyfill adds moves, and the after of its page's address stays what it was.
+var cursorNames = []string{"lastEventId", "last_event_id", "after"}
 
 // single are the parameters that one value is taken of, beside the cursors.
 var single = append([]string{"format", "names", "limit", "wait", "access_token"},

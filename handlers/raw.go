@@ -9,7 +9,7 @@ import (
 // raw answers POST /v1/kinds/{kind}/jobs: the body is the input, of any type that
 // the kind takes, and the options are in the query or in headers.
 func (a *API) raw(c *gin.Context) error {
-	k, err := a.kindNamed(c.Param("kind"))
+	k, err := a.submittable(c.Param("kind"))
 	if err != nil {
 		return err
 	}
@@ -23,6 +23,9 @@ func (a *API) raw(c *gin.Context) error {
 	}
 	r, err := o.request(k)
 	if err != nil {
+		return err
+	}
+	if err := a.sendable(r); err != nil {
 		return err
 	}
 	r.InputType = inputType

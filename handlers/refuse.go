@@ -11,7 +11,6 @@ import (
 
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/sse"
-	"github.com/millstream/millstream/pkg/tape"
 )
 
 // When a reader comes back. A browser obeys retry: and nothing else.
@@ -50,9 +49,7 @@ func (a *API) retry() time.Duration {
 // refuse answers a request for events that cannot be served. A status other than
 // 200 ends an EventSource for good, so what will pass is told on the stream.
 func (a *API) refuse(c *gin.Context, j *job.Job, r reading, err error) error {
-	p, _ := problemOf(err)
-	passes := p.Status >= http.StatusInternalServerError && !p.Is(job.ErrDamaged) || p.Status == http.StatusTooManyRequests
-	if r.format != sseType && r.format != socketType || !passes {
+	if r.format != sseType && r.format != socketType || !passes(err) {
 		return err
 	}
 	if c.Request.Method == http.MethodHead {
@@ -60,6 +57,12 @@ func (a *API) refuse(c *gin.Context, j *job.Job, r reading, err error) error {
 		return sendNothing(c, http.StatusOK)
 	}
 	return a.streamed(c, j, r, func(_ context.Context, s *session) error { return s.turnAway(r.place, err) })
+}
+
+// passes reports whether what fails now may be served later.
+func passes(err error) bool {
+	p, _ := problemOf(err)
+	return p.Status >= http.StatusInternalServerError && !p.Is(job.ErrDamaged) || p.Status == http.StatusTooManyRequests
 }
 
 // refuseReading is refuse for a request whose job is not known; whoever asks for
@@ -101,9 +104,8 @@ func (s *session) end(err error) error {
 	}
 	s.ended = endReason(err)
 	e := aside(s.job, job.StreamEnd, s.at, job.MustData(map[string]string{"reason": s.ended}))
-	if s.placeless && !s.lines {
-		f := tape.Frame{Type: string(e.Type), JSON: e.AppendJSON(nil)}
-		b = s.appendFrame(b, f)
+	if s.placeless {
+		b = s.appendAside(b, &e)
 	} else {
 		b = s.appendEvent(b, &e)
 	}

@@ -51,10 +51,10 @@ func TestTurnedAway(t *testing.T) {
 					require.Equal(t, sseType, a.Header.Get("Content-Type"))
 					require.NotContains(t, a.body, "secret")
 					var ms int
-					_, err := fmt.Sscanf(a.body, "retry: %d\nid: "+back+"\nevent: stream.end\n", &ms)
+					_, err := fmt.Sscanf(a.body, "retry: %d\nevent: stream.end\n", &ms)
 					require.NoError(t, err, a.body)
 					require.True(t, 2000 <= ms && ms <= 60_000)
-					require.True(t, strings.HasSuffix(a.body, `"data":{"reason":"`+tc.reason+"\"}}\n\n"), a.body)
+					require.True(t, strings.HasSuffix(a.body, `"data":{"reason":"`+tc.reason+"\"}}\nid: "+back+"\n\n"), a.body)
 				}
 				for cursor, want := range map[string][]string{
 					"latest":                   {"stream.reset 2", "stream.end 2"}, // so that it comes back for what follows

@@ -61,8 +61,9 @@ type writer struct {
 	control            *http.ResponseController // of the writer below: Gin's own hides what Flush returns
 	flusher            flusher                  // the writer below, if it is one: control would look anew each time
 	http2              bool
-	armed              time.Time // when the deadline was set
-	last               time.Time // when something was written, or flushed
+	patience           time.Duration // for a piece
+	armed              time.Time     // when the deadline was set
+	last               time.Time     // when something was written, or flushed
 }
 
 type flusher interface{ FlushError() error }
@@ -70,7 +71,7 @@ type flusher interface{ FlushError() error }
 func newWriter(c *gin.Context) *writer {
 	below := below(c)
 	f, _ := below.(flusher)
-	return &writer{ResponseWriter: c.Writer, control: http.NewResponseController(below), flusher: f, http2: c.Request.ProtoMajor == 2}
+	return &writer{ResponseWriter: c.Writer, control: http.NewResponseController(below), flusher: f, http2: c.Request.ProtoMajor == 2, patience: writeTimeout}
 }
 
 // below returns the writer that Gin's writes to.
@@ -123,7 +124,7 @@ func (w *writer) arm() {
 	w.last = now
 	if now.Sub(w.armed) >= rearm {
 		w.armed = now
-		_ = w.control.SetWriteDeadline(now.Add(writeTimeout)) // a server without deadlines still serves
+		_ = w.control.SetWriteDeadline(now.Add(w.patience)) // a server without deadlines still serves
 	}
 }
 

@@ -23,16 +23,22 @@ func (a *API) result(c *gin.Context) error {
 	j, ok := a.awaitEnd(c, j, p.wait)
 	p.waits = p.waits && ok
 	p.applied(c, j.Status.Over())
-	switch j.Status {
-	case job.StatusSucceeded:
+	switch {
+	case j.Status == job.StatusSucceeded:
 		return a.sendResult(c, j)
-	case job.StatusFailed:
-		return jobError{job.Problemf("job-failed", "See the error."), outputOf(&j).Error}
-	case job.StatusCanceled:
-		return job.Problemf("job-canceled", "%s", outputOf(&j).Reason)
+	case j.Status.Over():
+		return withoutResult(&j)
 	}
 	c.Header("Retry-After", pollAfter)
 	return a.sendJob(c, http.StatusAccepted, &j, "")
+}
+
+// withoutResult is the problem of a job that is over and has no result.
+func withoutResult(j *job.Job) error {
+	if j.Status == job.StatusCanceled {
+		return job.Problemf("job-canceled", "%s", outputOf(j).Reason)
+	}
+	return jobError{job.Problemf("job-failed", "See the error."), outputOf(j).Error}
 }
 
 // sendResult answers with the result, or the part of it that the request asks for.
@@ -42,6 +48,9 @@ func (a *API) sendResult(c *gin.Context, j job.Job) error {
 		return a.unlessLost(c.Request.Context(), j.ID, err)
 	}
 	defer bytes.Close()
+	if j.Result != nil && j.Result.Answer != nil {
+		return a.replay(c, &j, bytes)
+	}
 	what := content{job: j.ID, changed: j.FinishedAt, mediaType: unknownType}
 	if r := j.Result; r != nil {
 		what.mediaType, what.sha256, what.size = r.Type, r.SHA256, r.Size
@@ -66,6 +75,11 @@ func (a *API) sendContent(c *gin.Context, what content, bytes io.ReadSeekCloser)
 		c.Header("ETag", `"`+what.sha256+`"`)
 	}
 	c.Header("Content-Security-Policy", "sandbox") // a page that somebody else wrote is not a page of ours
+	return a.serveContent(c, what, bytes)
+}
+
+// serveContent answers with the bytes, whose headers are set.
+func (a *API) serveContent(c *gin.Context, what content, bytes io.ReadSeekCloser) error {
 	w := &partial{writer: newWriter(c)}
 	r := &watched{ReadSeekCloser: bytes, failed: make(chan error, 1)}
 	http.ServeContent(w, forServeContent(c.Request), "", what.changed, r)

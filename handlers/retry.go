@@ -32,6 +32,9 @@ func (a *API) resubmit(c *gin.Context) error {
 	if err != nil {
 		return a.unlessLost(c.Request.Context(), j.ID, err)
 	}
+	if (r.Call != nil) != (k.route != nil) {
+		return job.Problemf("invalid-request", "The kind is served in another way by now: this is no request for it any more.")
+	}
 	o := &options{retryOf: j.ID}
 	if u := r.Upload; u != nil { // which goes with its job: the new one gets one of its own
 		switch { // by the kind's rules of now, and before it is copied for nothing
@@ -45,7 +48,16 @@ func (a *API) resubmit(c *gin.Context) error {
 		defer old.Close()
 		o.large = told{old, func(err error) error { return a.unlessGone(ctx, j.ID, err) }}
 	}
-	return a.store(c, k, o, afresh(r, k, &j), "/input")
+	fresh := afresh(r, k, &j)
+	if r.Call != nil {
+		if fresh.Call, err = k.route.again(r.Call); err != nil {
+			return err
+		}
+	}
+	if err := a.sendable(fresh); err != nil {
+		return err
+	}
+	return a.store(c, k, o, fresh, "/input")
 }
 
 // unlessGone returns the error of reading what lies beside a job, which goes with it: of one
@@ -63,7 +75,7 @@ func afresh(r *job.Request, k *kind, j *job.Job) *job.Request {
 	fresh := &job.Request{
 		Kind: k.Name, Owner: r.Owner, Input: r.Input, InputType: r.InputType, Tags: r.Tags, Priority: r.Priority,
 		MaxAttempts: r.MaxAttempts, Timeout: min(r.Timeout, k.Timeout), Retention: r.Retention, StartTimeout: r.StartTimeout,
-		Metadata: r.Metadata,
+		Webhook: r.Webhook, Metadata: r.Metadata,
 	}
 	if !r.Deadline.IsZero() {
 		fresh.Deadline = time.Now().Add(r.Deadline.Sub(j.CreatedAt)).UTC().Truncate(time.Millisecond)

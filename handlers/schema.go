@@ -21,6 +21,7 @@ const schemaBytes = 1 << 20
 type kind struct {
 	job.Kind
 	input *schema.Schema // nil: any input
+	route *route         // whose requests its jobs are; nil: it is none
 }
 
 // compile prepares the kinds.
@@ -38,6 +39,7 @@ func (a *API) compile() error {
 		}
 		a.kinds[name] = ready
 	}
+	a.connect()
 	return nil
 }
 

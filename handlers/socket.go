@@ -72,7 +72,10 @@ func (a *API) socket(c *gin.Context, j *job.Job, r reading, run func(ctx context
 	if err := run(ctx, s); err != nil {
 		return err
 	}
-	return conn.Close(closeCodes[s.ended], s.ended)
+	if err := conn.Close(closeCodes[s.ended], s.ended); err != nil {
+		return fmt.Errorf("%w: %w", errReaderGone, err) // it was told, and says no goodbye
+	}
+	return nil
 }
 
 // socket is the outlet of a session that is a WebSocket: each line that is written is a
@@ -96,13 +99,16 @@ func (w *socket) Write(b []byte) (int, error) {
 
 func (w *socket) send(line []byte) error {
 	w.last = time.Now()
-	ctx, cancel := context.WithTimeout(w.peer, writeTimeout+time.Duration(len(line)/piece)*writeTimeout)
+	ctx, cancel := context.WithTimeout(w.peer, patienceFor(len(line)))
 	defer cancel()
 	if len(line) == 0 {
 		return w.conn.Ping(ctx)
 	}
 	return w.conn.Write(ctx, websocket.MessageText, line)
 }
+
+// patienceFor returns how long a message of n bytes may take.
+func patienceFor(n int) time.Duration { return writeTimeout + time.Duration(n/piece)*writeTimeout }
 
 // Flush does nothing: a message has been sent.
 func (w *socket) Flush() error { return nil }

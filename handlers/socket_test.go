@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/millstream/millstream/pkg/job"
 )
@@ -32,6 +35,9 @@ func (s *service) dial(path string, headers ...string) (*peer, *http.Response, e
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] == "Host" {
 			o.Host = headers[i+1]
+		}
+		if headers[i] == "Sec-WebSocket-Protocol" {
+			o.Subprotocols = []string{headers[i+1]}
 		}
 		o.HTTPHeader.Set(headers[i], headers[i+1])
 	}
@@ -149,6 +155,24 @@ func TestSocketOfNobody(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A peer that does not say goodbye is gone, which is no error of ours.
+func TestSocketOfARudePeer(t *testing.T) {
+	serve(t, func(t *testing.T, s *service) {
+		id := s.submit()
+		s.begin(id)
+		c, err := s.wire.dial(t.Context(), "", "")
+		require.NoError(t, err)
+		go func() { _, _ = io.Copy(io.Discard, c) }()
+		_, err = c.Write([]byte("GET " + pathOf(id, "/events") + " HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"))
+		require.NoError(t, err)
+		s.succeed(id, "1")
+		time.Sleep(time.Minute)
+		require.Len(t, s.logs.FilterMessage("request").FilterField(zap.Int("status", 101)).All(), 1)
+		require.Empty(t, s.logs.FilterLevelExact(zapcore.ErrorLevel).All())
+	})
 }
 
 // Why a socket ends is the last event and the code.

@@ -67,8 +67,14 @@ func (a *API) streamNew(c *gin.Context, j job.Job) error {
 
 // whileValid returns ctx, which ends when the request's token does.
 func whileValid(ctx context.Context, c *gin.Context) (context.Context, context.CancelFunc) {
-	if claims, ok := claimsOf(c); ok {
-		return context.WithDeadlineCause(ctx, claims.Expires, errTokenEnd)
+	claims, limited := claimsOf(c)
+	return caller{claims, limited}.whileValid(ctx)
+}
+
+// whileValid returns ctx, which ends when the caller's token does.
+func (who caller) whileValid(ctx context.Context) (context.Context, context.CancelFunc) {
+	if who.limited {
+		return context.WithDeadlineCause(ctx, who.claims.Expires, errTokenEnd)
 	}
 	return context.WithCancel(ctx)
 }
@@ -86,7 +92,8 @@ type session struct {
 	outlet
 	api   *API
 	job   *job.Job
-	lines bool // an event a line, with nothing around it
+	many  *selection // in place of job
+	lines bool       // an event a line, with nothing around it
 	types filter
 	named bool // each event has its name in a line of its own
 
@@ -113,7 +120,7 @@ func streamHeader(h http.Header, r reading) {
 func (s *session) run(ctx context.Context, from start) error {
 	s.silent = time.NewTimer(s.api.Heartbeat)
 	defer s.silent.Stop()
-	if err := s.begin(from.reset); err != nil {
+	if err := s.begin(ctx, from); err != nil {
 		return err
 	}
 	for {
@@ -122,6 +129,7 @@ func (s *session) run(ctx context.Context, from start) error {
 		case err != nil:
 			return s.finish(ctx, err)
 		case len(b.Bytes) == 0:
+			s.pass(from.Cursor())
 			err = s.tick()
 		default:
 			err = s.write(b)
@@ -134,11 +142,15 @@ func (s *session) run(ctx context.Context, from start) error {
 
 // begin sends the headers at once: who waits for the first event must know that
 // the stream stands.
-func (s *session) begin(reset string) error {
+func (s *session) begin(ctx context.Context, from start) error {
 	var b []byte
 	if !s.lines {
 		b = sse.AppendRetry(b, between(minRetry, firstRetry))
 	}
+	if s.many != nil {
+		return s.beginMany(ctx, b, from)
+	}
+	reset := from.reset
 	s.reset = reset
 	if reset == reasonLatest {
 		var err error
@@ -149,6 +161,41 @@ func (s *session) begin(reset string) error {
 	return s.send(b)
 }
 
+// beginMany tells a reader of many jobs what they are, if it has to be told.
+func (s *session) beginMany(ctx context.Context, b []byte, from start) error {
+	if err := s.send(b); err != nil { // jobs are looked up before there is more
+		return err
+	}
+	b = b[:0]
+	for e, err := range s.api.opening(ctx, s.many, from.reset, from.Cursor()) {
+		switch {
+		case err != nil:
+			s.placeless = from.reset != ""
+			return s.finish(ctx, err)
+		case placeless(&e):
+			b = s.appendAside(b, &e)
+		default:
+			b = s.appendEvent(b, &e)
+		}
+		if len(b) < piece {
+			continue
+		}
+		if err := s.send(b); err != nil {
+			return err
+		}
+		b = b[:0]
+	}
+	s.at = from.Cursor()
+	return s.send(b)
+}
+
+// pass notes that there was nothing for the reader up to a place.
+func (s *session) pass(at job.Cursor) {
+	if at != s.at && s.many != nil {
+		s.at, s.spared = at, true
+	}
+}
+
 // write sends the block's events, all in one write.
 func (s *session) write(b tape.Block) error {
 	out, err := s.encode(b)
@@ -156,6 +203,7 @@ func (s *session) write(b tape.Block) error {
 		return err
 	}
 	s.at = b.Last
+	s.spared = s.spared || s.many != nil // the block may end behind its last event
 	if len(out) > 0 {
 		return s.send(out)
 	}
@@ -205,13 +253,12 @@ func (s *session) appendFrame(b []byte, f tape.Frame) []byte {
 }
 
 func (s *session) appendEvent(b []byte, e *job.Event) []byte {
-	if s.lines {
-		return append(e.AppendJSON(b), '\n')
-	}
-	if !s.named {
-		return sse.AppendEvent(b, e.Cursor().String(), "", e.AppendJSON(nil))
-	}
-	return tape.AppendFrame(b, e)
+	return s.appendFrame(b, tape.Frame{ID: e.Cursor().String(), Type: string(e.Type), JSON: e.AppendJSON(nil)})
+}
+
+// appendAside appends an event that is no place to resume from.
+func (s *session) appendAside(b []byte, e *job.Event) []byte {
+	return s.appendFrame(b, tape.Frame{Type: string(e.Type), JSON: e.AppendAside(nil)})
 }
 
 func (s *session) appendReset(b []byte, first *string, at job.Cursor) ([]byte, error) {

@@ -49,18 +49,30 @@ func (l *live) line() string {
 	}
 }
 
-// frame returns the name of the next event.
+// frame returns the id and the name of the next event.
 func (l *live) frame() (id, name string) {
 	l.t.Helper()
-	for {
-		line := l.line()
-		switch field, value, _ := strings.Cut(line, ": "); field {
+	id, name, _ = l.event()
+	return id, name
+}
+
+// event returns the next event.
+func (l *live) event() (id, name, data string) {
+	l.t.Helper()
+	for whole := false; ; {
+		line, err := l.in.ReadString('\n')
+		require.NoError(l.t, err)
+		switch field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": "); field {
 		case "id":
 			id = value
 		case "event":
 			name = value
 		case "data":
-			return id, name
+			data, whole = value, true
+		case "":
+			if whole {
+				return id, name, data
+			}
 		}
 	}
 }
@@ -235,6 +247,7 @@ func TestHTTP2(t *testing.T) {
 		l := s.stream(pathOf(id, "/events"))
 		defer l.quit()
 		require.Equal(t, 2, l.resp.ProtoMajor)
+		require.NotContains(t, l.resp.Header, "Connection")
 		l.frame()
 		for range 4 {
 			require.Equal(t, ":", l.line())

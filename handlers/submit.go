@@ -56,11 +56,14 @@ func (a *API) submitOne(c *gin.Context, doc []byte) error {
 
 // requested returns what a submission asks for, and of which kind it is.
 func (a *API) requested(s *submission) (*kind, *job.Request, error) {
-	k, err := a.kindNamed(s.kind)
+	k, err := a.submittable(s.kind)
 	if err != nil {
 		return nil, nil, err
 	}
 	r, err := s.request(k)
+	if err == nil {
+		err = a.sendable(r)
+	}
 	return k, r, err
 }
 
@@ -174,6 +177,15 @@ func (a *API) kindNamed(name string) (*kind, error) {
 	return nil, job.Problemf("not-found", "There is no kind of this name; GET /v1/kinds lists those there are.")
 }
 
+// submittable returns a kind that jobs can be submitted to by its name.
+func (a *API) submittable(name string) (*kind, error) {
+	k, err := a.kindNamed(name)
+	if err == nil && k.route != nil {
+		return nil, job.Problemf("invalid-request", "%s is a route: send the request itself to %s, with Prefer: respond-async.", name, k.route.Path)
+	}
+	return k, err
+}
+
 // store stores a job and answers with it, as its sender prefers: at once, when it
 // is over, or as a stream of its events. A sender that leaves does not stop it.
 func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at string) error {
@@ -197,7 +209,10 @@ func (a *API) store(c *gin.Context, k *kind, o *options, r *job.Request, at stri
 		}
 		defer leave()
 	}
-	j, err := a.storeOnce(c, key, o, r)
+	j, replayed, err := a.storeOnce(c.Request.Context(), key, o, r)
+	if replayed {
+		c.Header("Idempotency-Replayed", "true")
+	}
 	if err != nil {
 		return err
 	}

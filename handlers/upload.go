@@ -26,6 +26,14 @@ func (a *API) input(c *gin.Context, k *kind, r *job.Request) (large io.Reader, e
 	if err := expected(c, k.MaxInput); err != nil {
 		return nil, err
 	}
+	return a.anyInput(c, k, r)
+}
+
+// anyInput is input for a body of which nothing need be known.
+func (a *API) anyInput(c *gin.Context, k *kind, r *job.Request) (large io.Reader, err error) {
+	if c.Request.ContentLength > k.MaxInput {
+		return nil, tooLarge(k.MaxInput)
+	}
 	from := told{http.MaxBytesReader(c.Writer, c.Request.Body, k.MaxInput), func(err error) error { return unreadable(c, k.MaxInput, err) }}
 	if c.Request.ContentLength > job.PieceSize { // nothing of it is asked for before it is known that there is room
 		return from, nil

@@ -18,8 +18,10 @@ const pollAfter = "1"
 // awaitEnd waits for the job to be over and returns it as it stands then, or
 // after the wait.
 func (a *API) awaitEnd(c *gin.Context, j job.Job, wait time.Duration) (now job.Job, ok bool) {
-	return a.await(c, j, wait, func(b tape.Block) bool { return b.End })
+	return a.await(c, j, wait, atEnd)
 }
+
+func atEnd(b tape.Block) bool { return b.End }
 
 // awaitChange waits for the next event of the job and returns it as it stands
 // then, or after the wait.
@@ -27,12 +29,20 @@ func (a *API) awaitChange(c *gin.Context, j job.Job, wait time.Duration) (now jo
 	return a.await(c, j, wait, func(tape.Block) bool { return true })
 }
 
-// await reads the job's events until one is enough. A wait takes a place among
+// await is hold, but a HEAD waits for nothing.
+func (a *API) await(c *gin.Context, j job.Job, wait time.Duration, enough func(tape.Block) bool) (now job.Job, ok bool) {
+	if c.Request.Method == http.MethodHead {
+		wait = 0
+	}
+	return a.hold(c, j, wait, enough)
+}
+
+// hold reads the job's events until one is enough. A wait takes a place among
 // the streams; ok is false if there is none. Whatever goes wrong ends the wait, no
 // more: it was a preference (RFC 7240), and the job as it was known is an answer
-// too. A HEAD waits for nothing.
-func (a *API) await(c *gin.Context, j job.Job, wait time.Duration, enough func(tape.Block) bool) (now job.Job, ok bool) {
-	if wait <= 0 || j.Status.Over() || c.Request.Method == http.MethodHead {
+// too.
+func (a *API) hold(c *gin.Context, j job.Job, wait time.Duration, enough func(tape.Block) bool) (now job.Job, ok bool) {
+	if wait <= 0 || j.Status.Over() {
 		return j, true
 	}
 	leave, ok := a.enter()

@@ -31,6 +31,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		{"a submitted job is there at once", testSubmit},
 		{"what was asked for", testRequest},
 		{"erased", testErase},
+		{"the end of a job is put down as a delivery", testDeliveries},
 		{"as its kind has it", testKindsTimes},
 		{"not before its time", testRunAt},
 		{"one id is one job", testSameID},

@@ -12,7 +12,7 @@ import (
 // A job does not begin before its time, whatever happens meanwhile.
 func testRunAt(t *testing.T, s Store) {
 	r := open(t, s, nil)
-	at := time.Now().Add(2 * time.Second).UTC().Truncate(time.Millisecond)
+	at := time.Now().Add(5 * time.Second).UTC().Truncate(time.Millisecond)
 	id, late := job.NewID(), job.NewID()
 	j, err := r.Submit(t.Context(), id, &job.Request{Kind: kind, RunAt: at})
 	require.NoError(t, err)
@@ -38,6 +38,7 @@ func testRequest(t *testing.T, s Store) {
 	r := open(t, s, nil)
 	id := job.NewID()
 	want := &job.Request{Kind: kind, Owner: "somebody", Input: []byte("in\x00put"), InputType: "text/x", Tags: []string{"a"}, Priority: job.High, StartTimeout: time.Hour}
+	want.Call = &job.Call{Method: "POST", Target: "/legacy/x?\xff", Header: job.Header{"X-Raw": {"\xfc", "a\tb"}}}
 	_, err := r.Submit(t.Context(), id, want)
 	require.NoError(t, err)
 	requireRequest := func() {
@@ -49,7 +50,9 @@ func testRequest(t *testing.T, s Store) {
 	requireRequest()
 	next, stop := r.attempts()
 	defer stop()
-	_, m := next()
+	task, m := next()
+	require.Equal(t, want.Call, task.Call)
+	require.Nil(t, task.Job.Request.Call, "who only waits does not hold it")
 	requireRequest()
 	m.Ack()
 	r.await(id, over)

@@ -59,20 +59,29 @@ func (b banner) store() string {
 // curl returns a command that works when it is pasted, unless every kind wants
 // input of a certain shape.
 func (b banner) curl() string {
-	kind, mediaType, input := b.kinds[0], "application/json", "{}"
-	if i := slices.IndexFunc(b.kinds, func(k millstream.Kind) bool { return k.Input == nil }); i >= 0 {
-		kind, mediaType, input = b.kinds[i], "text/plain", "slow is smooth and smooth is fast"
-	}
-	parts := []string{
-		"curl -N " + b.url + "/v1/kinds/" + kind.Name + "/jobs",
-		"-H 'Accept: text/event-stream'",
-		"-H 'Content-Type: " + mediaType + "'",
-		"-d '" + input + "'",
+	kinds := slices.DeleteFunc(slices.Clone(b.kinds), func(k millstream.Kind) bool { return k.Path() != "" })
+	parts := []string{"curl -i " + b.url + strings.TrimSuffix(b.kinds[0].Path(), "*"), "-H 'Prefer: respond-async'"}
+	if len(kinds) > 0 {
+		parts = b.submit(kinds)
 	}
 	if b.key {
 		parts = append(parts, `-H "Authorization: Bearer $`+keyVariable+`"`)
 	}
 	return strings.Join(parts, ` \`+"\n      ")
+}
+
+// submit returns the parts of a command that submits a job of one of the kinds.
+func (b banner) submit(kinds []millstream.Kind) []string {
+	kind, mediaType, input := kinds[0], "application/json", "{}"
+	if i := slices.IndexFunc(kinds, func(k millstream.Kind) bool { return k.Input == nil }); i >= 0 {
+		kind, mediaType, input = kinds[i], "text/plain", "slow is smooth and smooth is fast"
+	}
+	return []string{
+		"curl -N " + b.url + "/v1/kinds/" + kind.Name + "/jobs",
+		"-H 'Accept: text/event-stream'",
+		"-H 'Content-Type: " + mediaType + "'",
+		"-d '" + input + "'",
+	}
 }
 
 // onLoopback reports whether only this machine reaches the URL: nobody is asked for a

@@ -63,3 +63,12 @@ func TestBanner_key(t *testing.T) {
 	require.False(t, onLoopback("http://[::]:8080"))
 	require.False(t, onLoopback("http://10.0.0.1:8080"))
 }
+
+// A route has no jobs but requests to its path.
+func TestBanner_route(t *testing.T) {
+	route := millstream.Route("legacy", millstream.Target{Path: "/legacy/*"})
+	only := banner{url: "http://a:1", kinds: []millstream.Kind{route}}.curl()
+	require.Contains(t, only, "http://a:1/legacy/ ")
+	require.Contains(t, only, "respond-async")
+	require.Contains(t, banner{url: "http://a:1", kinds: []millstream.Kind{route, kindOf("wc", "", nil)}}.curl(), "/v1/kinds/wc/jobs")
+}

@@ -47,15 +47,21 @@ func (s *submission) submitBatch(cmd *cobra.Command, server *remote) error {
 	if err != nil {
 		return server.unanswered(cmd.ErrOrStderr(), err)
 	}
-	if s.json {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", b.JSON)
-	} else {
-		err = printIDs(cmd.OutOrStdout(), b)
-	}
-	if err != nil {
+	if err := s.printBatch(cmd.OutOrStdout(), cmd.ErrOrStderr(), b); err != nil {
 		return err
 	}
 	return server.refusedOf(cmd.ErrOrStderr(), b)
+}
+
+// printBatch prints the ids of its jobs on out, and its own, for list and tail, on status; or
+// all of it as it was received.
+func (s *submission) printBatch(out, status io.Writer, b *client.Batch) error {
+	if s.json {
+		_, err := fmt.Fprintf(out, "%s\n", b.JSON)
+		return err
+	}
+	fmt.Fprintln(status, b.ID)
+	return printIDs(out, b)
 }
 
 // printIDs prints the ids of the jobs that were stored, each on a line.

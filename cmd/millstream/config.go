@@ -58,6 +58,7 @@ func (s *settings) redacted() *settings {
 	if s.Key != "" {
 		shown.Key = hidden
 	}
+	shown.Webhooks = s.Webhooks.redacted()
 	servers := strings.Split(s.NATS, ",")
 	for i, server := range servers {
 		if u := natsServer(server); u != nil && u.User != nil {

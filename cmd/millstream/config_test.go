@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -33,6 +34,11 @@ heartbeat: 5s
 drain: 1m30s
 cors:
     origins: ["https://app.example"]
+webhooks:
+    secret: whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw
+    secrets: [whsec_MTExMTExMTExMTExMTExMTExMTExMTEx]
+    secret_file: hook.secrets
+    allow: [10.1.2.3/8, "::1"]
 limits:
     body: 2MiB
     events_per_job: 500
@@ -74,6 +80,8 @@ kinds:
     resize:
         pull: {}
         lease: 10s
+routes:
+    - {path: /legacy/*, upstream: "http://legacy.internal:8080", name: old, headers: [X-Tenant], methods: [GET], authorization: true, timeout: 1h}
 `
 
 // loadFrom loads a configuration from a file with this text, if there is any,
@@ -83,6 +91,7 @@ func loadFrom(t *testing.T, text string, environ []string, args ...string) (sett
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "true.json"), []byte(`{"type":"string"}`), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "the.key"), []byte("secret\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "hook.secrets"), []byte("whsec_MjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIy\nwhsec_MzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMz\n"), 0o600))
 	if text != "" {
 		path := filepath.Join(dir, "millstream.yaml")
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
@@ -118,11 +127,15 @@ func TestConfig_full(t *testing.T) {
 		Listen: "0.0.0.0:9000", Hosts: []string{"jobs.example", "jobs"}, Data: "/srv/data", PowerSafe: true, AdminKey: "secret", MaxStore: 20 << 30,
 		TapeMemory: 1 << 20, Heartbeat: 5 * time.Second, Drain: 90 * time.Second, Origins: []string{"https://app.example"}, Log: log,
 		Limits: millstream.Limits{Body: 2 << 20, EventsPerJob: 500, BytesPerJob: 1e9, ProgressRate: 2.5, Streams: 77},
+		Webhooks: millstream.Webhooks{
+			Secrets: []string{"whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw", "whsec_MTExMTExMTExMTExMTExMTExMTExMTEx", "whsec_MjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIy", "whsec_MzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMz"},
+			Allow:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		},
 	}, got)
 
 	kinds, err := s.kinds()
 	require.NoError(t, err)
-	require.Len(t, kinds, 3)
+	require.Len(t, kinds, 4)
 	kinds[1].Grace, kinds[2].Grace = 0, 0 // the library's own
 	require.Equal(t, []job.Kind{
 		{
@@ -167,6 +180,7 @@ func TestConfig_fullIsFull(t *testing.T) {
 	got, _ := maps.Flatten(treeOf(s), nil, "/")
 	unset, _ := maps.Flatten(treeOf(plain), nil, "/")
 	delete(unset, "key")
+	delete(unset, "routes") // testdata/script/routes.txtar has them
 	for key := range unset {
 		of, plainly := strings.CutPrefix(key, "kinds/wordcount/")
 		if !plainly {
@@ -217,10 +231,12 @@ func TestConfig_precedence(t *testing.T) {
 func TestConfig_everyScalarHasItsThreeNames(t *testing.T) {
 	tree, _ := maps.Flatten(treeOf(defaults()), nil, ".")
 	delete(tree, "kinds")
+	delete(tree, "routes")
 	values := map[string]string{}
 	for key := range tree {
 		values[key] = map[string]string{
-			"listen": ":1", "log.level": "debug", "log.format": "json", "cors.origins": "http://a", "nats": "a:4222", "durability": powerSafe,
+			"listen": ":1", "log.level": "debug", "log.format": "json", "cors.origins": "http://a", "nats": "a:4222", "durability": powerSafe, "webhooks.allow": "10.0.0.0/8",
+			"webhooks.secret": "whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw", "webhooks.secrets": "whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw,whsec_MTExMTExMTExMTExMTExMTExMTExMTEx",
 		}[key]
 		if values[key] == "" {
 			values[key] = "7"

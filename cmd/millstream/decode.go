@@ -46,8 +46,23 @@ func unknown(tree map[string]any, t reflect.Type, at string) (keys []string) {
 		of, ok := member(t, key)
 		if !ok {
 			keys = append(keys, at+key)
-		} else if inner, ok := v.(map[string]any); ok {
-			keys = append(keys, unknown(inner, of, at+key+".")...)
+		} else {
+			keys = append(keys, unknownIn(v, of, at+key+".")...)
+		}
+	}
+	return keys
+}
+
+// unknownIn does so for what is below a key, or in each place of a list.
+func unknownIn(v any, t reflect.Type, at string) (keys []string) {
+	switch v := v.(type) {
+	case map[string]any:
+		return unknown(v, t, at)
+	case []any:
+		for i, element := range v {
+			if t.Kind() == reflect.Slice {
+				keys = append(keys, unknownIn(element, t.Elem(), at+strconv.Itoa(i)+".")...)
+			}
 		}
 	}
 	return keys
@@ -76,15 +91,16 @@ func member(t reflect.Type, key string) (of reflect.Type, ok bool) {
 
 // converters make a value out of what a file, a variable or a flag says.
 var converters = map[reflect.Type]func(any) (any, error){
-	reflect.TypeFor[duration]():     fromText(parseDuration),
-	reflect.TypeFor[size]():         fromText(parseSize),
-	reflect.TypeFor[int]():          fromText(parseInt),
-	reflect.TypeFor[float64]():      fromText(parseFloat),
-	reflect.TypeFor[command]():      fromText(splitWords),
-	reflect.TypeFor[[]string]():     fromText(parseList),
-	reflect.TypeFor[kindSettings](): overKind,
-	reflect.TypeFor[execSettings](): over(execDefaults),
-	reflect.TypeFor[httpSettings](): over(httpDefaults),
+	reflect.TypeFor[duration]():      fromText(parseDuration),
+	reflect.TypeFor[size]():          fromText(parseSize),
+	reflect.TypeFor[int]():           fromText(parseInt),
+	reflect.TypeFor[float64]():       fromText(parseFloat),
+	reflect.TypeFor[command]():       fromText(splitWords),
+	reflect.TypeFor[[]string]():      fromText(parseList),
+	reflect.TypeFor[kindSettings]():  overKind,
+	reflect.TypeFor[execSettings]():  over(execDefaults),
+	reflect.TypeFor[httpSettings]():  over(httpDefaults),
+	reflect.TypeFor[routeSettings](): over(routeDefaults),
 }
 
 func convert(_, to reflect.Type, v any) (any, error) {

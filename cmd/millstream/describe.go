@@ -32,6 +32,7 @@ var descriptions = map[job.Type]func(*client.Event) string{
 	job.Failed:          func(e *client.Event) string { return "failed: " + problemText(dataOf[failure](e).Error) },
 	job.Canceled:        func(e *client.Event) string { return because("canceled", dataOf[reason](e).Reason) },
 	job.StreamReset:     streamResetText,
+	job.StreamErased:    func(*client.Event) string { return "erased" },
 }
 
 type (

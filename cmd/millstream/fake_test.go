@@ -23,6 +23,7 @@ func fakeServer() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/kinds/{kind}/jobs", fakeSubmit)
 	mux.HandleFunc("POST /v1/jobs", fakeBatch)
+	mux.HandleFunc("GET /v1/events", fakeMany)
 	mux.HandleFunc("GET /v1/jobs", fakeList)
 	mux.HandleFunc("GET /v1/jobs/{id}", known(func(w http.ResponseWriter, _ *http.Request, j fakeJob) { writeJSON(w, http.StatusOK, j.object()) }))
 	mux.HandleFunc("GET /v1/jobs/{id}/events", known(fakeEvents))

@@ -44,3 +44,11 @@ func atLeastOnce(s string) (int, error) {
 	}
 	return n, nil
 }
+
+// notEmpty refuses nothing at all: a variable of a script that was not set, say.
+func notEmpty(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("must not be empty")
+	}
+	return s, nil
+}

@@ -22,6 +22,7 @@ const (
 	configVariable = "MILLSTREAM_CONFIG"
 	configFile     = "millstream.yaml" // read if it is in the working directory
 	kindFlag       = "kind"
+	routeFlag      = "route"
 )
 
 func (s scalar) flag() string { return strings.NewReplacer(".", "-", "_", "-").Replace(s.key) }
@@ -35,6 +36,7 @@ func (s scalar) variable() string {
 func settingsFlags(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.StringArray(kindFlag, nil, "adds the kind `name=command`, or name=URL; may be repeated")
+	flags.StringArray(routeFlag, nil, "serves the API at a `path=URL`, such as '/legacy/*=http://legacy:8080'; may be repeated")
 	flags.Var(newText(configFile, "file"), configFlag, "configuration file, which may be absent under this name")
 	texts, _ := maps.Flatten(treeOf(defaults()), nil, ".")
 	for _, s := range scalars {
@@ -90,6 +92,9 @@ func read(flags *pflag.FlagSet, environ []string, s *settings) (map[string]any, 
 		return nil, err
 	}
 	if err := loadKinds(k, flags); err != nil {
+		return nil, err
+	}
+	if err := loadRoutes(k, flags); err != nil {
 		return nil, err
 	}
 	return k.Raw(), nil

@@ -50,7 +50,9 @@ func TestScripts(t *testing.T) {
 			for id, j := range fakeJobs {
 				env.Setenv(strings.ToUpper(j.name), string(id))
 			}
-			env.Setenv("UNKNOWN", string(fakeID("unknown")))
+			for _, name := range []string{"unknown", "one", "gone"} { // of these not all is there
+				env.Setenv(strings.ToUpper(name), string(fakeID(name)))
+			}
 			return os.WriteFile(filepath.Join(env.WorkDir, "output"), []byte(fakeOutput), 0o600)
 		},
 		Condition: func(name string) (bool, error) {

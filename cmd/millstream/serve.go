@@ -20,13 +20,16 @@ work end in peace, within --drain; a second ends the process at once. What was
 accepted is kept either way and goes on with the next start.
 
 --kind makes a command or an HTTP address a kind of job. A command is split into words
-as a shell does, but no shell runs. Without any kind there are samples to play with.
+as a shell does, but no shell runs. --route puts an API that is there already behind a
+path: requests pass straight through, or become jobs with 'Prefer: respond-async'.
+Without any of both there are samples to play with.
 
-Every flag but --kind has a variable, MILLSTREAM_MAX_STORE for --max-store, and most
+Every flag but --kind and --route has a variable, MILLSTREAM_MAX_STORE for --max-store, and most
 have a key in the configuration file. A flag goes before a variable, that before the
 file, and that before the default. 'millstream config check' shows what comes of it.`,
 		Example: `  millstream serve                                        # with sample kinds
   millstream serve --kind 'wordcount=wc -w' --kind 'report=http://reports.internal/run'
+  millstream serve --route '/legacy/*=http://legacy.internal:8080'
   millstream serve --config /etc/millstream.yaml --listen 0.0.0.0:8080
   MILLSTREAM_DATA=/var/lib/millstream millstream serve`,
 		Args: between(0, 0),

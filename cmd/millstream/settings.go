@@ -22,9 +22,11 @@ type settings struct {
 	Heartbeat  duration                `yaml:"heartbeat"`
 	Drain      duration                `yaml:"drain"`
 	CORS       corsSettings            `yaml:"cors"`
+	Webhooks   webhookSettings         `yaml:"webhooks"`
 	Limits     limitSettings           `yaml:"limits"`
 	Log        logSettings             `yaml:"log"`
 	Kinds      map[string]kindSettings `yaml:"kinds"`
+	Routes     []routeSettings         `yaml:"routes"`
 
 	file string // it was read from; empty: none
 }
@@ -38,6 +40,13 @@ const (
 
 type corsSettings struct {
 	Origins []string `yaml:"origins"`
+}
+
+type webhookSettings struct {
+	Secret     string   `yaml:"secret"`
+	Secrets    []string `yaml:"secrets"`     // several, the newest first; all of them sign
+	SecretFile string   `yaml:"secret_file"` // one a line
+	Allow      []string `yaml:"allow"`
 }
 
 type limitSettings struct {
@@ -149,8 +158,8 @@ func (s *settings) path(name string) string {
 // scalar is a key that has a flag and a variable.
 type scalar struct{ key, arg, usage string }
 
-// scalars are in the order in which --help has them. The rest, the kinds, is for
-// the file, and --kind.
+// scalars are in the order in which --help has them. The rest, kinds and routes, is for
+// the file, --kind and --route.
 var scalars = []scalar{
 	{"listen", "host:port", "address of the HTTP API"},
 	{"hosts", "names", "Host headers served beside the address itself, comma-separated"},
@@ -164,6 +173,10 @@ var scalars = []scalar{
 	{"heartbeat", "duration", "silence on a stream after which a heartbeat is sent"},
 	{"drain", "duration", "how long a stop waits for streams and work to end"},
 	{"cors.origins", "urls", "origins of web pages that may call the API, comma-separated"},
+	{"webhooks.secret", "secret", "what webhooks are signed with; see webhooks.secret_file for a better place"},
+	{"webhooks.secrets", "secrets", "several, while they are rotated: all of them sign, comma-separated, the newest first"},
+	{"webhooks.secret_file", "file", "file with them, a line each"},
+	{"webhooks.allow", "networks", "what webhooks may be sent to that is not public, such as 10.0.0.0/8, comma-separated"},
 	{"limits.body", "size", "largest request"},
 	{"limits.events_per_job", "n", "events of a job; from half of it on they are joined"},
 	{"limits.bytes_per_job", "size", "events of a job; more output is cut"},

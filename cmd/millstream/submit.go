@@ -47,8 +47,9 @@ is interrupted, and its exit code is how the job ended; see 'millstream --help'.
 is gone, interrupted, killed or at the end of --wait, the server asks the job to end.
 
 With --batch it submits up to 1,000 jobs at once, one a line of a file or standard input, as
-objects with "kind", "input" and options, and prints their ids in that order. Those that are
-refused are told on standard error; the others are stored, and the exit code is 4.`,
+objects with "kind", "input" and options, and prints their ids in that order. The id of the
+batch, for 'list --batch' and 'tail --batch', is on standard error, and so are those that are
+refused; the others are stored then, and the exit code is 4.`,
 		Example: `  millstream submit wordcount book.txt
   millstream submit wordcount book.txt --wait 30s         # prints the result
   millstream submit resize --input '{"url":"https://example.com/a.png"}' --watch
@@ -96,6 +97,7 @@ func (s *submission) flags(cmd *cobra.Command) {
 	f.StringVar(&s.runAt, "run-at", "", "do not begin before this `time`, such as 2026-11-22T10:00:00Z")
 	f.Var(flagOf(&o.StartTimeout, someTime), "start-timeout", "fail if no worker has begun by then (default: wait for ever)")
 	f.Var(flagOf(&s.deadline, someTime), "deadline", "fail if it is not over by then, from now on (default: none)")
+	f.Var(flagOf(&o.Webhook, notEmpty), "webhook", "a `URL` that the job's end is sent to, signed, until it is received")
 	f.BoolVar(&o.CancelOnDisconnect, "cancel-on-disconnect", false, "with --watch or --wait: have the job canceled once this command is gone")
 	f.StringVar(&s.batch, "batch", "", "a `file` with a job on each line, - for standard input, in place of KIND and FILE")
 	s.afterFlags(cmd)

@@ -107,6 +107,7 @@ func (s *settings) validate() (f faults) {
 	for _, o := range s.CORS.Origins {
 		checkOrigin(&f, o)
 	}
+	s.Webhooks.check(&f)
 	s.Limits.check(&f)
 	if level, err := zapcore.ParseLevel(s.Log.Level); err != nil || level > zapcore.ErrorLevel {
 		f.add("log.level", "%q is none of debug, info, warn, error", s.Log.Level)
@@ -121,6 +122,7 @@ func (s *settings) validate() (f faults) {
 		s.checkSchema(&f, "kinds."+name+".input", k.Input)
 		s.checkSchema(&f, "kinds."+name+".result", k.Result)
 	}
+	s.checkRoutes(&f)
 	return f
 }
 

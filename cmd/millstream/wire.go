@@ -28,7 +28,12 @@ func (s *settings) config(log *zap.Logger) (millstream.Config, error) {
 	if err != nil {
 		return millstream.Config{}, err
 	}
+	hooks, err := s.webhooks()
+	if err != nil {
+		return millstream.Config{}, err
+	}
 	return millstream.Config{
+		Webhooks:   hooks,
 		AdminKey:   key,
 		Listen:     s.Listen,
 		Data:       s.Data,
@@ -81,7 +86,8 @@ func (s *settings) kinds() ([]millstream.Kind, error) {
 		}
 		all = append(all, made)
 	}
-	return all, nil
+	routes, err := s.routes()
+	return append(all, routes...), err
 }
 
 func (k *kindSettings) worker(name string) millstream.Kind {

@@ -28,6 +28,8 @@ export interface WatchOptions {
   firstFrame?: number
   /** Milliseconds without a timer after which the page counts as having slept; 10000. */
   asleep?: number
+  /** Milliseconds after which a hidden page gives its connection back, and looks each half minute until it is seen again; 5000. Infinity: it keeps it. */
+  hidden?: number
   /** Seconds of a long poll; 25. */
   wait?: number
   EventSource?: typeof EventSource

@@ -7,6 +7,17 @@
 const terminal = new Set(["job.succeeded", "job.failed", "job.canceled"])
 const ended = new Set(["succeeded", "failed", "canceled"])
 const patience = 10_000 // ms between two tries of a server that is away, at most
+const glance = 30_000 // ms between two looks of a page that nobody sees
+
+// When the page was hidden. Over all its tabs a browser has six connections to a server on HTTP/1.1,
+// and a stream takes one of them for as long as it is open.
+let hiddenSince = isHidden() ? 0 : Infinity
+for (const [target, name] of wakers()) {
+  target.addEventListener(name, () => {
+    if (name === "pagehide") hiddenSince = 0
+    else hiddenSince = isHidden() ? Math.min(hiddenSince, Date.now()) : Infinity
+  })
+}
 
 export function watch(url, options = {}) {
   return new Watch(url, options)
@@ -27,7 +38,7 @@ class Watch {
 
   constructor(url, options) {
     this.#url = new URL(url, import.meta.url) // as links are: from the server that this file is of
-    this.#options = { firstFrame: 3000, asleep: 10_000, wait: 25, EventSource: globalThis.EventSource, fetch: globalThis.fetch.bind(globalThis), ...options }
+    this.#options = { firstFrame: 3000, asleep: 10_000, hidden: 5000, wait: 25, EventSource: globalThis.EventSource, fetch: globalThis.fetch.bind(globalThis), ...options }
     this.cursor = this.#options.after ?? ""
     if (!this.#options.EventSource) this.transport = "polling"
     this.#options.signal?.addEventListener("abort", () => this.close())
@@ -55,15 +66,22 @@ class Watch {
   async #run() {
     try {
       let deaths = 0
+      let rest = 0 // before the next look, while nobody sees the page
       while (!this.#over) {
+        if (this.#unseen()) {
+          await this.#seenAgain(rest)
+          if (this.#unseen()) await this.#page(0)
+          rest = glance
+          continue
+        }
+        rest = glance
         if (this.transport === "polling") {
           await this.#page(this.#options.wait)
           continue
         }
-        const before = this.#seq
         const why = await this.#stream()
-        if (this.#over) break
-        deaths = why === "dead" && this.#seq === before ? deaths + 1 : 0
+        if (this.#over || why === "hidden") continue
+        deaths = why === "dead" ? deaths + 1 : 0
         if (why === "muted" || deaths >= 3) this.#fall()
         else await this.#page(0) // what came meanwhile; or why there is nothing to come
       }
@@ -73,6 +91,27 @@ class Watch {
       this.#wake()
       throw error
     }
+  }
+
+  // Whether nobody has seen the page for a while.
+  #unseen() {
+    return Date.now() - hiddenSince >= this.#options.hidden
+  }
+
+  // Waits until the page is seen, but not longer than that.
+  #seenAgain(ms) {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer)
+        for (const [target, name] of wakers()) target.removeEventListener(name, look)
+        this.#stop.signal.removeEventListener("abort", done)
+        resolve()
+      }
+      const look = () => { if (!this.#unseen()) done() }
+      const timer = setTimeout(done, ms)
+      for (const [target, name] of wakers()) target.addEventListener(name, look)
+      this.#stop.signal.addEventListener("abort", done)
+    })
   }
 
   #fall() {
@@ -94,7 +133,8 @@ class Watch {
   }
 
   // Resolves when the stream is of no more use: "muted" if something on the way holds back what
-  // the server sends, "asleep" if the page was, "dead" if the browser gave it up.
+  // the server sends, "asleep" if the page was, "hidden" if nobody sees it, "cut" if it ended, and
+  // "dead" if nothing had come by then.
   async #stream() {
     const address = await this.#address({ names: "off" })
     const token = await this.#token()
@@ -102,36 +142,45 @@ class Watch {
     return new Promise((resolve, reject) => {
       const source = new this.#options.EventSource(address.href)
       let opened = false
+      let failed = false
       let heard = false
+      let ended = false
       let timer
       let ticked = Date.now()
       const end = (why, error) => {
+        ended = true
         source.close()
         clearTimeout(timer)
         clearInterval(ticker)
         for (const [target, name] of wakers()) target.removeEventListener(name, woken)
         this.#stop.signal.removeEventListener("abort", over)
-        error ? reject(error) : resolve(why)
+        error ? reject(error) : resolve(why === "dead" && heard ? "cut" : why)
       }
       const over = () => end("over")
       const woken = () => {
         const slept = Date.now() - ticked > this.#options.asleep
         ticked = Date.now()
+        if (this.#unseen()) return end("hidden")
         if (slept && globalThis.document?.visibilityState !== "hidden") end("asleep")
       }
       const ticker = setInterval(woken, 1000)
       for (const [target, name] of wakers()) target.addEventListener(name, woken)
       this.#stop.signal.addEventListener("abort", over)
-      // A stream on which nothing comes is silent, or muted: a page tells which.
+      // A stream on which nothing comes is silent, or muted: a page tells which. If the browser has no
+      // connection left, the stream has to wait for one, and the page behind it. If it failed, the
+      // browser waits before it tries again, while the page shows that the server is there.
       const probe = async (delay) => {
         if (heard) return
-        if (!opened) return end("muted")
         try {
-          if (await this.#page(0, true)) return end("muted")
+          const more = await this.#page(0, true)
+          const muted = () => more || more === false && !opened
+          if (muted()) await this.#sleep(500) // both may have been sent just now
+          if (heard || ended) return
+          if (muted()) return end(failed ? "dead" : "muted")
         } catch (error) {
           return end("", error)
         }
-        if (!heard && !this.#over) timer = setTimeout(() => probe(Math.min(2 * delay, 60_000)), delay)
+        timer = setTimeout(() => probe(Math.min(2 * delay, 60_000)), delay)
       }
       timer = setTimeout(() => probe(2 * this.#options.firstFrame), this.#options.firstFrame)
       source.onopen = () => { opened = true }
@@ -142,12 +191,15 @@ class Watch {
         this.#take(event)
         if (this.#over) over()
       }
-      source.onerror = () => { if (source.readyState === 2) end("dead") }
+      source.onerror = () => {
+        failed = true
+        if (source.readyState === 2) end("dead")
+      }
     })
   }
 
   // Takes what there is behind the cursor, or waits for it so many seconds, and reports whether
-  // there was any. Once: does not try again.
+  // there was any. Once: does not try again, and reports nothing if there was no answer.
   async #page(wait, once = false) {
     for (let pause = 500; !this.#over; pause = Math.min(2 * pause, patience)) {
       const address = await this.#address({ format: "json", limit: "1000", wait: String(wait) })
@@ -170,7 +222,7 @@ class Watch {
       }
       if (response && response.status < 500 && response.status !== 429) throw await problemOf(response)
       if (response && response.status === 500) throw await problemOf(response)
-      if (once) return false
+      if (once) return undefined
       await this.#sleep(Math.max(pause, 1000 * Number(response?.headers.get("Retry-After") ?? 0)) * (0.8 + 0.4 * Math.random()))
     }
     return false
@@ -200,11 +252,15 @@ class Watch {
   }
 }
 
-// What a page hears of when it wakes, or is on a network again.
+function isHidden() {
+  return globalThis.document?.visibilityState === "hidden"
+}
+
+// What a page hears of when it wakes or goes, or is on a network again.
 function wakers() {
   const all = []
   if (globalThis.document) all.push([document, "visibilitychange"])
-  if (globalThis.addEventListener) all.push([globalThis, "pageshow"], [globalThis, "online"])
+  if (globalThis.addEventListener) all.push([globalThis, "pageshow"], [globalThis, "pagehide"], [globalThis, "online"])
   return all
 }
 

@@ -131,7 +131,7 @@ func standard(own http.RoundTripper) *http.Transport {
 func New(baseURL string, opts *Options) (*Client, error) {
 	base, err := url.Parse(baseURL)
 	if err != nil {
-		return nil, fmt.Errorf("address of the server: %w", err)
+		return nil, fmt.Errorf("address of the server: not an http:// or https:// URL: %w", err)
 	}
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("address of the server: %q is not an http:// or https:// URL", baseURL)

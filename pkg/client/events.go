@@ -60,6 +60,7 @@ type watch struct {
 	counting bool // seq is known, so the next event's number is
 	away     bool // the server is, as far as the caller was told
 
+	many   *manyWatch    // in place of one job; nil: it is one
 	submit *http.Request // each connection submits the job once more; nil: it looks at one that is there
 }
 
@@ -128,6 +129,7 @@ func (w *watch) listen(ctx context.Context, yield func(Event, error) bool) error
 			w.pace.retry(d)
 		}
 		if err != nil {
+			w.passed(s.LastID())
 			return s.failure(err)
 		}
 		if err := w.take(e, yield); err != nil {
@@ -148,6 +150,9 @@ func (w *watch) goesOn(err error) bool {
 func (w *watch) take(frame sse.Event, yield func(Event, error) bool) error {
 	if job.Type(frame.Type) == job.StreamEnd {
 		return errCut
+	}
+	if w.many != nil {
+		return w.takeMany(frame, yield)
 	}
 	e, err := parse(frame)
 	if err != nil {
@@ -172,12 +177,21 @@ func (w *watch) take(frame sse.Event, yield func(Event, error) bool) error {
 }
 
 func parse(frame sse.Event) (Event, error) {
+	e, err := parseAny(frame)
+	if err == nil && e.ID == "" {
+		err = fmt.Errorf("%w: %q without its id", errGarbage, frame.Type)
+	}
+	return e, err
+}
+
+// parseAny reads an event, which may have no id.
+func parseAny(frame sse.Event) (Event, error) {
 	e := Event{ID: frame.ID, JSON: bytes.Clone(frame.Data)}
 	if err := e.UnmarshalJSON(e.JSON); err != nil {
 		return Event{}, fmt.Errorf("%w: %w", errGarbage, err)
 	}
-	if e.ID == "" || string(e.Type) != frame.Type {
-		return Event{}, fmt.Errorf("%w: %q without its id or name", errGarbage, frame.Type)
+	if string(e.Type) != frame.Type {
+		return Event{}, fmt.Errorf("%w: %q without its name", errGarbage, frame.Type)
 	}
 	return e, nil
 }

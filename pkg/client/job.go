@@ -90,6 +90,10 @@ type SubmitOptions struct {
 	// submitted on has gone without an answer: for SubmitAndWatch, or with Wait.
 	CancelOnDisconnect bool
 
+	// Webhook is where the job's end is sent: an https:// URL, of a server that has a secret for
+	// webhooks. A webhook that is sent other events is for the JSON form of a submit.
+	Webhook string
+
 	// Key makes the submit one that can be repeated: for 24 hours the same key, with the
 	// same input and options, is the same job (Idempotency-Key).
 	Key string
@@ -121,6 +125,9 @@ func (c *Client) raw(ctx context.Context, kind string, input io.Reader, o *Submi
 	}
 	req.URL.RawQuery = o.query().Encode()
 	req.Header.Set("Content-Type", o.contentType())
+	if o.Webhook != "" { // not in the address: who has it may send there
+		req.Header.Set("Millstream-Webhook", o.Webhook)
+	}
 	return req, nil
 }
 

@@ -32,9 +32,10 @@ func against(t *testing.T, h http.HandlerFunc) *client.Client {
 }
 
 func TestNew_refusesWhatIsNoAddress(t *testing.T) {
-	for _, s := range []string{"", "localhost:8080", "ftp://host", "http://", "/path", "http://a b"} {
+	for _, s := range []string{"127.0.0.1:8080", "", "localhost:8080", "ftp://host", "http://", "/path", "http://a b"} {
 		_, err := client.New(s, nil)
 		require.ErrorContains(t, err, "address of the server", s)
+		require.ErrorContains(t, err, "http:// or https:// URL", s)
 	}
 }
 

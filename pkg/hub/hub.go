@@ -2,7 +2,8 @@
 // on tapes and wakes whoever waits for more. A reader is a cursor: it asks for
 // what comes behind it, and is answered from the tape, or from the log if the
 // tape does not reach back that far. So replay and live are one path, a slow
-// reader holds up nobody, and none has a queue of its own.
+// reader holds up nobody, and none has a queue of its own. Who follows many jobs reads
+// the tail of the log, which all of them share, or merges what the log has of each.
 package hub
 
 import (
@@ -23,28 +24,46 @@ type Log interface {
 	// bytes at most; none: there are no more yet. job.ErrCursor: the cursor names no
 	// event of the job.
 	History(ctx context.Context, id job.ID, after job.Cursor, size int) ([]job.Event, error)
+	// Behind returns some of the job's events behind a place of the log, as History does.
+	Behind(ctx context.Context, id job.ID, at job.Cursor, size int) ([]job.Event, error)
+	// Covers reports whether a cursor names a place of the log.
+	Covers(c job.Cursor) bool
 	// Job returns the job as it stands.
 	Job(ctx context.Context, id job.ID) (job.Job, error)
+}
+
+// Changes knows which jobs have changed.
+type Changes interface {
+	// Changed returns the jobs that have events at position since of the log or behind
+	// it; all false: there are more than most. It is told of an event before the Hub is.
+	Changed(s job.Selector, since uint64, most int) (ids []job.ID, all bool)
+	// Last returns the position of a job's last event, and whether that is its end.
+	Last(id job.ID) (position uint64, over bool)
 }
 
 // Options bound a Hub; zeros are the defaults.
 type Options struct {
 	Memory   int // bytes of all tapes
 	Tape     int // bytes of one tape
+	Tail     int // bytes of the tail of all jobs
 	Readings int // reads of the log at a time
 }
 
 const (
 	defaultMemory   = 256 << 20 // a hundred thousand small jobs
 	defaultTape     = 1 << 20   // minutes of a talkative job; who is further behind reads the log
+	defaultTail     = 16 << 20  // the last 50,000 small events: who was away for a moment is answered from memory
 	defaultReadings = 8         // a few for each core: a storm of old cursors waits its turn and leaves room for the living
 	overhead        = 512       // what a tape takes beside its events
 )
 
-// Hub keeps the tapes. Fold must be told of every commit of the log.
+// Hub keeps the tapes. Fold must be told of every commit of the log, in the order of each
+// job; Follow and Jump in the order of the log.
 type Hub struct {
 	opt      Options
 	log      Log
+	changes  Changes
+	tail     tail
 	reading  singleflight.Group // readers who ask the same share one read
 	slots    chan struct{}
 	quit     chan struct{} // closed by Close
@@ -54,6 +73,11 @@ type Hub struct {
 	jobs  map[job.ID]*live
 	used  list.List // of *live that have events, the least recently used first
 	bytes int
+
+	followers int      // readers of many jobs
+	merging   int      // of these, how many read the log
+	parked    []parked // the oldest first
+	sweeping  bool     // it is looked after them
 }
 
 // live is a job that has a tape.
@@ -68,17 +92,23 @@ type live struct {
 }
 
 // New returns a Hub over log.
-func New(log Log, opt Options) *Hub {
+func New(log Log, changes Changes, opt Options) *Hub {
 	if opt.Memory == 0 {
 		opt.Memory = defaultMemory
 	}
 	if opt.Tape == 0 {
 		opt.Tape = defaultTape
 	}
+	if opt.Tail == 0 {
+		opt.Tail = defaultTail
+	}
 	if opt.Readings == 0 {
 		opt.Readings = defaultReadings
 	}
-	return &Hub{opt: opt, log: log, slots: make(chan struct{}, opt.Readings), quit: make(chan struct{}), jobs: map[job.ID]*live{}}
+	return &Hub{
+		opt: opt, log: log, changes: changes, tail: tail{budget: opt.Tail},
+		slots: make(chan struct{}, opt.Readings), quit: make(chan struct{}), jobs: map[job.ID]*live{},
+	}
 }
 
 // Fold puts the events of one commit on the job's tape and wakes its readers.
@@ -88,6 +118,7 @@ func (h *Hub) Fold(c *job.Commit) {
 	if len(c.Events) == 0 { // loaded at start: read from the log when somebody asks
 		if c.Job.Erased {
 			h.forget(c.Job.ID)
+			h.followErased(c.Job)
 		}
 		return
 	}
@@ -231,5 +262,5 @@ func (h *Hub) Readers() (n int) {
 	for _, l := range h.jobs {
 		n += l.readers
 	}
-	return n
+	return n + h.followers
 }

@@ -27,9 +27,10 @@ type fakeLog struct {
 	events   map[job.ID][]job.Event
 	position uint64
 	reads    atomic.Int64
-	gate     chan struct{} // if set, History waits for it
-	page     int           // events a History returns at most
-	sizes    []int         // of the pages it was asked for
+	gate     chan struct{}    // if set, History waits for it
+	page     int              // events a History returns at most
+	sizes    []int            // of the pages it was asked for
+	fails    map[job.ID]error // of Behind
 }
 
 func newLog() *fakeLog {
@@ -58,6 +59,7 @@ func (l *fakeLog) commit(h *Hub, id job.ID, types ...job.Type) {
 	l.events[id] = append(l.events[id], c.Events...)
 	if h != nil {
 		h.Fold(c)
+		h.Follow(c)
 	}
 }
 
@@ -123,7 +125,7 @@ func TestReadersBeforeDuringAfter(t *testing.T) {
 		for _, memory := range []int{1, 1 << 20} {
 			t.Run(fmt.Sprintf("tape %d memory %d", budget, memory), func(t *testing.T) {
 				l := newLog()
-				h := New(l, Options{Tape: budget, Memory: memory})
+				h := New(l, l, Options{Tape: budget, Memory: memory})
 				id := job.NewID()
 				l.commit(h, id, job.Queued)
 				var wg sync.WaitGroup
@@ -167,7 +169,7 @@ func TestAfterRestart(t *testing.T) {
 		for range 10 {
 			l.commit(nil, id, job.Progress)
 		}
-		h := New(l, Options{})
+		h := New(l, l, Options{})
 		var wg sync.WaitGroup
 		for seq := range 13 {
 			var after job.Cursor
@@ -191,7 +193,7 @@ func TestFinishedJobIsReadOnce(t *testing.T) {
 	id := job.NewID()
 	l.commit(nil, id, job.Queued, job.Running, job.Progress, job.Succeeded)
 	l.gate = make(chan struct{})
-	h := New(l, Options{})
+	h := New(l, l, Options{})
 	var wg sync.WaitGroup
 	for range 100 {
 		wg.Go(func() {
@@ -222,7 +224,7 @@ func (l badLog) History(ctx context.Context, id job.ID, after job.Cursor, size i
 // A log that panics over one job fails who reads that, and nobody else.
 func TestPanicOfTheLog(t *testing.T) {
 	l := badLog{newLog(), job.NewID()}
-	h := New(l, Options{Readings: 1})
+	h := New(l, l, Options{Readings: 1})
 	good := job.NewID()
 	l.commit(nil, good, job.Queued, job.Running, job.Succeeded)
 	for range 3 { // more than there are places to read in
@@ -246,8 +248,8 @@ func TestPagesGrow(t *testing.T) {
 		l.commit(nil, id, job.Progress)
 	}
 	l.commit(nil, id, job.Succeeded)
-	h := New(l, Options{Tape: 1, Memory: 1}) // all is read from the log
-	for range 2 {                            // the second reader begins as small as the first
+	h := New(l, l, Options{Tape: 1, Memory: 1}) // all is read from the log
+	for range 2 {                               // the second reader begins as small as the first
 		l.sizes = nil
 		drain(t, open(t, h, id, job.Cursor{}))
 		require.Equal(t, []int{firstPage, 4 * firstPage, maxPage, maxPage}, l.sizes[:4])
@@ -258,7 +260,7 @@ func TestPagesGrow(t *testing.T) {
 
 func TestCursors(t *testing.T) {
 	l := newLog()
-	h := New(l, Options{})
+	h := New(l, l, Options{})
 	a, b := job.NewID(), job.NewID()
 	l.commit(h, a, job.Queued, job.Running)
 	l.commit(h, b, job.Queued, job.Running)
@@ -285,7 +287,7 @@ func TestCursors(t *testing.T) {
 func TestIdleDrainAndLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog()
-		h := New(l, Options{})
+		h := New(l, l, Options{})
 		id := job.NewID()
 		l.commit(h, id, job.Queued)
 		r := open(t, h, id, l.events[id][0].Cursor())
@@ -320,7 +322,7 @@ func TestDrainOfLongJobs(t *testing.T) {
 		l.commit(nil, id, job.Progress)
 	}
 	l.commit(nil, id, job.Succeeded)
-	h := New(l, Options{})
+	h := New(l, l, Options{})
 	before := open(t, h, id, job.Cursor{})
 	_, err := before.Next(t.Context(), nil)
 	require.NoError(t, err)
@@ -344,7 +346,7 @@ func TestDrainOfLongJobs(t *testing.T) {
 // A reader that never reads holds up nobody and costs no memory of its own.
 func TestStalledReader(t *testing.T) {
 	l := newLog()
-	h := New(l, Options{Tape: 4 << 10, Memory: 64 << 10})
+	h := New(l, l, Options{Tape: 4 << 10, Memory: 64 << 10})
 	id := job.NewID()
 	l.commit(h, id, job.Queued, job.Running)
 	stalled := open(t, h, id, job.Cursor{})
@@ -360,7 +362,7 @@ func TestStalledReader(t *testing.T) {
 // pressure of memory: each sees every event once, in order.
 func TestRandomReaders(t *testing.T) {
 	l := newLog()
-	h := New(l, Options{Tape: 2 << 10, Memory: 20 << 10, Readings: 2})
+	h := New(l, l, Options{Tape: 2 << 10, Memory: 20 << 10, Readings: 2})
 	var wg sync.WaitGroup
 	for range 20 {
 		id := job.NewID()

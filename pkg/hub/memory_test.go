@@ -11,7 +11,7 @@ import (
 
 func TestMemoryIsBounded(t *testing.T) {
 	l := newLog()
-	h := New(l, Options{Memory: 100 << 10})
+	h := New(l, l, Options{Memory: 100 << 10})
 	var readers []tape.Reader
 	for i := range 1000 {
 		id := job.NewID()
@@ -37,7 +37,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // memory that could be freed, and no commit looks at them.
 func TestIdleReadersAreNotInTheWay(t *testing.T) {
 	l := newLog()
-	h := New(l, Options{Memory: 20_000, Tape: 4000})
+	h := New(l, l, Options{Memory: 20_000, Tape: 4000})
 	for range 100 {
 		id := job.NewID()
 		l.commit(h, id, job.Queued)
@@ -71,7 +71,7 @@ func TestForget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLog()
-			h := New(l, Options{})
+			h := New(l, l, Options{})
 			read, unread, stays := job.NewID(), job.NewID(), job.NewID()
 			for _, id := range []job.ID{read, unread, stays} {
 				l.commit(h, id, job.Queued, job.Running, job.Succeeded)

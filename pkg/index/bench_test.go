@@ -61,17 +61,17 @@ func BenchmarkList(b *testing.B) {
 	}{
 		{"all", job.Query{}},
 		{"all, from the middle on", job.Query{After: middle.Next}},
-		{"kind", job.Query{Kinds: []string{"kind-7"}}},
+		{"kind", job.Query{Selector: job.Selector{Kinds: []string{"kind-7"}}}},
 		{"failed", job.Query{Statuses: []job.Status{job.StatusFailed}}},
-		{"kind and failed", job.Query{Kinds: []string{"kind-0"}, Statuses: []job.Status{job.StatusFailed}}},
-		{"tag of 500 jobs", job.Query{Tags: []string{"customer-000007"}}},
-		{"two tags", job.Query{Tags: []string{"nightly", "customer-000007"}}},
+		{"kind and failed", job.Query{Selector: job.Selector{Kinds: []string{"kind-0"}}, Statuses: []job.Status{job.StatusFailed}}},
+		{"tag of 500 jobs", job.Query{Selector: job.Selector{Tags: []string{"customer-000007"}}}},
+		{"two tags", job.Query{Selector: job.Selector{Tags: []string{"nightly", "customer-000007"}}}},
 		{"the last minute of it", job.Query{Since: time.Now().Add(-11 * time.Minute)}},
-		{"no such tag", job.Query{Tags: []string{"none"}}},
+		{"no such tag", job.Query{Selector: job.Selector{Tags: []string{"none"}}}},
 		{"none running", job.Query{Statuses: []job.Status{job.StatusRunning}}},
-		{"nothing matches: kind and failed", job.Query{Kinds: []string{"kind-7"}, Statuses: []job.Status{job.StatusFailed}}},
-		{"nothing matches: two tags", job.Query{Tags: []string{"nightly", "customer-000007"}, Statuses: []job.Status{job.StatusFailed}}},
-		{"nothing matches: kind and tags", job.Query{Tags: []string{"nightly", "customer-000007"}, Kinds: []string{"kind-0"}}},
+		{"nothing matches: kind and failed", job.Query{Selector: job.Selector{Kinds: []string{"kind-7"}}, Statuses: []job.Status{job.StatusFailed}}},
+		{"nothing matches: two tags", job.Query{Selector: job.Selector{Tags: []string{"nightly", "customer-000007"}}, Statuses: []job.Status{job.StatusFailed}}},
+		{"nothing matches: kind and tags", job.Query{Selector: job.Selector{Tags: []string{"nightly", "customer-000007"}, Kinds: []string{"kind-0"}}}},
 	} {
 		c.query.Limit = 20
 		b.Run(c.name, func(b *testing.B) {

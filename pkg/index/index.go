@@ -78,7 +78,7 @@ func (x *Index) become(h uint32, j *job.Job) {
 		x.counts[r.status]--
 		x.counts[now]++
 	}
-	r.status = now
+	r.status, r.last = now, j.Cursor.Position
 	if j.Status.Over() {
 		x.ended(h, r, j.ExpiresAt.UnixMilli())
 	}

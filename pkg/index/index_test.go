@@ -105,7 +105,7 @@ func TestDamagedJobs(t *testing.T) {
 		whole := job.Job{ID: id(1), Kind: "a", Status: job.StatusSucceeded, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
 		x.fold(whole)
 		x.fold(job.Job{ID: id(2), Kind: "a"})
-		require.Equal(t, []job.ID{id(1)}, x.ids(job.Query{Kinds: []string{"a"}}))
+		require.Equal(t, []job.ID{id(1)}, x.ids(job.Query{Selector: job.Selector{Kinds: []string{"a"}}}))
 		x.fold(job.Job{ID: id(1), Kind: "a"})
 		require.Empty(t, x.ids(job.Query{}))
 		require.Equal(t, 2, x.Len())

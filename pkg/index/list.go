@@ -113,6 +113,7 @@ type filter struct {
 	batch    uint32   // 0: any
 	tags     []uint32
 	sets     *sets
+	jobs     map[[16]byte]bool // nil: any
 }
 
 // filter returns the filter of a query; some is false if no job can pass it.
@@ -128,8 +129,23 @@ func (x *Index) filter(q *job.Query) (f filter, some bool) {
 	f.batch, inBatch = x.batches.find(q.Batch)
 	f.kinds = findAll(&x.kinds, q.Kinds)
 	f.tags = findAll(&x.tags.tags, q.Tags)
+	f.jobs = keysOf(q.Jobs)
 	some = f.statuses != 0 && owned && inBatch && len(f.tags) == len(q.Tags) && (len(q.Kinds) == 0 || len(f.kinds) > 0)
 	return f, some
+}
+
+// keysOf returns the ids as records have them; nil: none are named.
+func keysOf(ids []job.ID) map[[16]byte]bool {
+	if len(ids) == 0 {
+		return nil
+	}
+	keys := make(map[[16]byte]bool, len(ids))
+	for _, id := range ids {
+		if key, ok := id.Bytes(); ok {
+			keys[key] = true
+		}
+	}
+	return keys
 }
 
 // findAll returns the handles of those of the texts that some job has.
@@ -148,5 +164,6 @@ func (f *filter) takes(r *record) bool {
 		(len(f.kinds) == 0 || slices.Contains(f.kinds, r.kind)) &&
 		(f.owner == 0 || f.owner == r.owner) &&
 		(f.batch == 0 || f.batch == r.batch) &&
-		(len(f.tags) == 0 || f.sets.has(r.tags, f.tags))
+		(len(f.tags) == 0 || f.sets.has(r.tags, f.tags)) &&
+		(f.jobs == nil || f.jobs[r.id])
 }

@@ -62,25 +62,25 @@ func TestFilters(t *testing.T) {
 		want  []int
 	}{
 		"all":                      {job.Query{}, []int{6, 5, 4, 3, 2, 1, 0}},
-		"owner":                    {job.Query{Owner: "bob"}, []int{6, 5, 1}},
-		"nobody's":                 {job.Query{Owner: "eve"}, nil},
+		"owner":                    {job.Query{Selector: job.Selector{Owner: "bob"}}, []int{6, 5, 1}},
+		"nobody's":                 {job.Query{Selector: job.Selector{Owner: "eve"}}, nil},
 		"queued":                   {job.Query{Statuses: []job.Status{job.StatusQueued}}, []int{6, 5, 0}},
 		"running":                  {job.Query{Statuses: []job.Status{job.StatusRunning}}, []int{1}},
 		"over":                     {job.Query{Statuses: []job.Status{job.StatusSucceeded, job.StatusFailed, job.StatusCanceled}}, []int{4, 3, 2}},
-		"a kind":                   {job.Query{Kinds: []string{"scan"}}, []int{3, 2}},
-		"one of two kinds":         {job.Query{Kinds: []string{"scan", "hash"}}, []int{3, 2, 1, 0}},
-		"a kind that nobody has":   {job.Query{Kinds: []string{"none"}}, nil},
-		"one of which nobody has":  {job.Query{Kinds: []string{"none", "scan"}}, []int{3, 2}},
-		"a tag":                    {job.Query{Tags: []string{"a"}}, []int{2, 1, 0}},
-		"two tags":                 {job.Query{Tags: []string{"b", "a"}}, []int{1, 0}},
-		"the same tag twice":       {job.Query{Tags: []string{"c", "c"}}, []int{6}},
-		"unicode":                  {job.Query{Tags: []string{"日本語 🎌"}}, []int{5}},
-		"unicode of another form":  {job.Query{Tags: []string{"u\u0308ber"}}, nil},
-		"one that nobody has":      {job.Query{Tags: []string{"a", "z"}}, nil},
-		"tags that never meet":     {job.Query{Tags: []string{"a", "c"}}, nil},
-		"part of a tag":            {job.Query{Tags: []string{"日本語"}}, nil},
-		"batch":                    {job.Query{Batch: "b1"}, []int{3, 2}},
-		"a batch that is not":      {job.Query{Batch: "b3"}, nil},
+		"a kind":                   {job.Query{Selector: job.Selector{Kinds: []string{"scan"}}}, []int{3, 2}},
+		"one of two kinds":         {job.Query{Selector: job.Selector{Kinds: []string{"scan", "hash"}}}, []int{3, 2, 1, 0}},
+		"a kind that nobody has":   {job.Query{Selector: job.Selector{Kinds: []string{"none"}}}, nil},
+		"one of which nobody has":  {job.Query{Selector: job.Selector{Kinds: []string{"none", "scan"}}}, []int{3, 2}},
+		"a tag":                    {job.Query{Selector: job.Selector{Tags: []string{"a"}}}, []int{2, 1, 0}},
+		"two tags":                 {job.Query{Selector: job.Selector{Tags: []string{"b", "a"}}}, []int{1, 0}},
+		"the same tag twice":       {job.Query{Selector: job.Selector{Tags: []string{"c", "c"}}}, []int{6}},
+		"unicode":                  {job.Query{Selector: job.Selector{Tags: []string{"日本語 🎌"}}}, []int{5}},
+		"unicode of another form":  {job.Query{Selector: job.Selector{Tags: []string{"u\u0308ber"}}}, nil},
+		"one that nobody has":      {job.Query{Selector: job.Selector{Tags: []string{"a", "z"}}}, nil},
+		"tags that never meet":     {job.Query{Selector: job.Selector{Tags: []string{"a", "c"}}}, nil},
+		"part of a tag":            {job.Query{Selector: job.Selector{Tags: []string{"日本語"}}}, nil},
+		"batch":                    {job.Query{Selector: job.Selector{Batch: "b1"}}, []int{3, 2}},
+		"a batch that is not":      {job.Query{Selector: job.Selector{Batch: "b3"}}, nil},
 		"since, the same moment":   {job.Query{Since: at(3)}, []int{6, 5, 4, 3}},
 		"since, a little later":    {job.Query{Since: at(3).Add(1)}, []int{6, 5, 4}},
 		"since later than all":     {job.Query{Since: at(6)}, nil},
@@ -89,8 +89,8 @@ func TestFilters(t *testing.T) {
 		"before all":               {job.Query{Before: at(0)}, nil},
 		"between":                  {job.Query{Since: at(1), Before: at(5)}, []int{4, 3, 2, 1}},
 		"between nothing":          {job.Query{Since: at(3), Before: at(3)}, nil},
-		"all at once":              {job.Query{Owner: "ann", Statuses: []job.Status{job.StatusFailed}, Kinds: []string{"scan"}, Batch: "b1", Since: at(3), Before: at(4)}, []int{3}},
-		"all at once, and nothing": {job.Query{Owner: "ann", Statuses: []job.Status{job.StatusFailed}, Kinds: []string{"scan"}, Tags: []string{"a"}, Batch: "b1"}, nil},
+		"all at once":              {job.Query{Selector: job.Selector{Owner: "ann", Kinds: []string{"scan"}, Batch: "b1"}, Statuses: []job.Status{job.StatusFailed}, Since: at(3), Before: at(4)}, []int{3}},
+		"all at once, and nothing": {job.Query{Selector: job.Selector{Owner: "ann", Kinds: []string{"scan"}, Tags: []string{"a"}, Batch: "b1"}, Statuses: []job.Status{job.StatusFailed}}, nil},
 		"far away times":           {job.Query{Since: time.Unix(-1<<40, 0), Before: time.Unix(1<<40, 0)}, []int{6, 5, 4, 3, 2, 1, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,13 +134,13 @@ func TestPageEndsWithoutBeingFull(t *testing.T) {
 	for n := range x.most {
 		x.fold(job.Job{ID: id(n + 1), Kind: "usual", Status: job.StatusQueued, CreatedAt: at(n)})
 	}
-	p := x.List(job.Query{Kinds: []string{"rare"}, Limit: 5})
+	p := x.List(job.Query{Selector: job.Selector{Kinds: []string{"rare"}}, Limit: 5})
 	require.Empty(t, p.Jobs)
 	require.NotZero(t, p.Next)
-	p = x.List(job.Query{Kinds: []string{"rare"}, Limit: 5, After: p.Next})
+	p = x.List(job.Query{Selector: job.Selector{Kinds: []string{"rare"}}, Limit: 5, After: p.Next})
 	require.Equal(t, []job.ListCursor{{Created: at(0).UnixMilli(), ID: id(0)}}, p.Jobs)
 	require.Zero(t, p.Next)
-	p = x.List(job.Query{Tags: []string{"none"}, Limit: 5})
+	p = x.List(job.Query{Selector: job.Selector{Tags: []string{"none"}}, Limit: 5})
 	require.Zero(t, p, "what no job has is not looked for")
 	p = x.List(job.Query{Statuses: []job.Status{job.StatusFailed}, Limit: 5})
 	require.Zero(t, p)
@@ -299,7 +299,7 @@ func TestHandleOfAnotherText(t *testing.T) {
 	for n, kind := range []string{"old", "new", "old"} {
 		x.fold(job.Job{ID: id(n), Kind: kind, Status: job.StatusQueued, CreatedAt: at(n)})
 	}
-	s := newScan(&job.Query{Kinds: []string{"old"}, Limit: 9})
+	s := newScan(&job.Query{Selector: job.Selector{Kinds: []string{"old"}}, Limit: 9})
 	x.look(s)
 	x.fold(job.Job{ID: id(0), Erased: true})
 	x.fold(job.Job{ID: id(2), Erased: true})
@@ -333,7 +333,7 @@ func TestListWhileOthersFold(t *testing.T) {
 		})
 	}
 	for range 20 {
-		require.Len(t, x.ids(job.Query{Kinds: []string{"steady"}, Limit: 7}), steady)
+		require.Len(t, x.ids(job.Query{Selector: job.Selector{Kinds: []string{"steady"}}, Limit: 7}), steady)
 		require.GreaterOrEqual(t, len(x.ids(job.Query{Limit: 50})), steady)
 	}
 	wg.Wait()

@@ -7,12 +7,13 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
-// record is what is known of a job without asking the log: 56 bytes. What a text is
+// record is what is known of a job without asking the log: 64 bytes. What a text is
 // stands in a pool.
 type record struct {
 	id      [16]byte
-	created int64 // Unix milliseconds
-	expires int64 // Unix milliseconds; 0: it lives
+	created int64  // Unix milliseconds
+	expires int64  // Unix milliseconds; 0: it lives
+	last    uint64 // position of its last event
 
 	kind, owner, batch uint32
 	tags               uint32 // in the pool of sets
@@ -58,7 +59,7 @@ func compare(a, b place) int {
 	return bytes.Compare(a.id[:], b.id[:])
 }
 
-// slabSize is how many records are allocated at once: 56 KiB.
+// slabSize is how many records are allocated at once: 64 KiB.
 const slabSize = 1 << 10
 
 // records are addressed by handles of four bytes, not eight, and without pointers

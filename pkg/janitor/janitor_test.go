@@ -63,11 +63,16 @@ func waits(id job.ID, deadline time.Time, start time.Duration) *job.Commit {
 
 func TestEachInItsTime(t *testing.T) {
 	run(t, func(t *testing.T, j *Janitor, e *ends) {
-		j.Fold(waits("none", time.Time{}, 0))
-		j.Fold(waits("late", time.Now().Add(20*time.Second), 0))
-		j.Fold(waits("soon", time.Time{}, 5*time.Second))
-		j.Fold(waits("both", time.Now().Add(time.Hour), 10*time.Second))
-		j.Fold(waits("past", time.Now().Add(-time.Second), 0))
+		for _, c := range []*job.Commit{ // each comes before those that it knows, and has to wake it
+			waits("none", time.Time{}, 0),
+			waits("late", time.Now().Add(20*time.Second), 0),
+			waits("both", time.Now().Add(time.Hour), 10*time.Second),
+			waits("soon", time.Time{}, 5*time.Second),
+			waits("past", time.Now().Add(-time.Second), 0),
+		} {
+			j.Fold(c)
+			synctest.Wait()
+		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Equal(t, map[job.ID]time.Duration{"past": 0, "soon": 5 * time.Second, "both": 10 * time.Second, "late": 20 * time.Second}, e.at)

@@ -7,4 +7,6 @@ type Commit struct {
 	Before Cursor  // of the job before it
 	Job    *Job    // after it; without a status: what is stored of it is damaged; loaded from the archive, it has no Progress, Output and Result
 	Events []Event // its events; none when the job was loaded at start
+	Labels *Labels // the job's, one for all of its commits, which may be kept; nil when it was loaded
+	Erases bool    // from this message on the job is erased
 }

@@ -36,6 +36,12 @@ func (c Cursor) String() string { return string(c.Append(make([]byte, 0, maxCurs
 // Start reports whether c is the place before a job's first event.
 func (c Cursor) Start() bool { return c.Seq == 0 && c.Position == 0 }
 
+// Behind reports whether c comes behind another place, in the order of the log: that of all
+// jobs.
+func (c Cursor) Behind(other Cursor) bool {
+	return c.Position > other.Position || c.Position == other.Position && c.Seq > other.Seq
+}
+
 // ParseCursor reads a cursor's text. Only what String returns is accepted, so
 // that one place has one name.
 func ParseCursor(s string) (Cursor, error) {

@@ -82,6 +82,12 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	return e.Record.appendFields(b, e.Job)
 }
 
+// AppendAside does so for an event that is no place to resume from: its id is null.
+func (e *Event) AppendAside(b []byte) []byte {
+	b = append(b, `{"id":null,`...)
+	return e.Record.appendFields(b, e.Job)
+}
+
 // MarshalJSON returns the event object of the contract.
 func (e *Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
 

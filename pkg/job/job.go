@@ -42,8 +42,9 @@ type Job struct {
 	Key         string   `json:"key,omitzero"`
 	Tags        []string `json:"tags,omitempty"`
 	Batch       string   `json:"batch,omitempty"`
-	Once        *Once    `json:"once,omitempty"`   // nil: it came without an idempotency key
-	Upload      *Upload  `json:"upload,omitempty"` // nil: its input lies with its first record
+	Once        *Once    `json:"once,omitempty"`    // nil: it came without an idempotency key
+	Upload      *Upload  `json:"upload,omitempty"`  // nil: its input lies with its first record
+	Webhook     *Webhook `json:"webhook,omitempty"` // nil: nobody is told
 
 	CreatedAt         time.Time `json:"created_at"`
 	RunAt             time.Time `json:"run_at,omitzero"`     // while queued: not before; else zero
@@ -161,7 +162,12 @@ func (j *Job) foldQueued(r *Record) {
 func (j *Job) accept(r *Record) {
 	q := r.Private.Request
 	j.Request = q
-	j.MaxAttempts, j.Priority, j.Key, j.Tags, j.Batch, j.Once, j.Upload = q.MaxAttempts, q.Priority, q.Key, q.Tags, q.Batch, q.Once, q.Upload
+	if q.Call != nil { // is read again when it is sent: it is not small, and many jobs may wait
+		waiting := *q
+		waiting.Call = nil
+		j.Request = &waiting
+	}
+	j.MaxAttempts, j.Priority, j.Key, j.Tags, j.Batch, j.Once, j.Upload, j.Webhook = q.MaxAttempts, q.Priority, q.Key, q.Tags, q.Batch, q.Once, q.Upload, q.Webhook
 	j.CreatedAt = r.Time
 }
 

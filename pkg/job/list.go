@@ -9,11 +9,8 @@ import (
 
 // Query says which jobs a list has, newest first. What is left out holds for any job.
 type Query struct {
-	Owner    string    // whose they are
+	Selector
 	Statuses []Status  // any of these
-	Kinds    []string  // any of these
-	Tags     []string  // all of these
-	Batch    string    // this one
 	Since    time.Time // created then or later
 	Before   time.Time // created earlier: of two spans that meet, a job is in one
 	Limit    int

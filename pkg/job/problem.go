@@ -111,6 +111,7 @@ var Titles = map[string]string{
 	"storage-unavailable":   "The store does not answer",
 	"headers-too-large":     "The request's headers are larger than allowed",
 	"range-not-satisfiable": "The range lies outside the result",
+	"upstream-timeout":      "The upstream did not answer in time",
 	"internal":              "The server failed",
 
 	"attempt-failed":    "The attempt failed",

@@ -49,6 +49,7 @@ type Result struct {
 	Output    bool     `json:"output,omitempty"`    // the bytes are the attempt's job.output chunks, not pieces
 	Pieces    []uint64 `json:"pieces,omitempty"`    // where the store has them
 	Truncated bool     `json:"truncated,omitempty"` // the output passed the limit and was cut
+	Answer    *Answer  `json:"answer,omitempty"`    // of a route: what the bytes are the body of
 }
 
 // MaxInline is the size up to which a JSON or text result stands in the job and
@@ -66,7 +67,22 @@ func (r *Result) Reference(id ID) json.RawMessage {
 		Type      string `json:"type"`
 		SHA256    string `json:"sha256"`
 		Truncated bool   `json:"truncated,omitempty"`
-	}{ResultPath(id), r.Size, r.Type, r.SHA256, r.Truncated})
+		Status    int    `json:"status,omitempty"`
+	}{ResultPath(id), r.Size, r.Type, r.SHA256, r.Truncated, r.status()})
+}
+
+// status is that of the answer of a route; 0 for any other kind.
+func (r *Result) status() int {
+	if r.Answer == nil {
+		return 0
+	}
+	return r.Answer.Status
+}
+
+// Plain reports whether the bytes are what was asked for, as they are: an answer that says so
+// with its status, in no encoding.
+func (r *Result) Plain() bool {
+	return r.Answer == nil || r.Answer.Status/100 == 2 && len(r.Answer.Header["Content-Encoding"]) == 0
 }
 
 // Data returns v as the data of a record: one line of valid UTF-8 JSON. A
@@ -109,9 +125,9 @@ func (r *Record) appendFields(b []byte, id ID) []byte {
 	b = strconv.AppendUint(b, r.Seq, 10)
 	b = append(b, `,"type":"`...)
 	b = append(b, r.Type...)
-	b = append(b, `","job":"`...)
-	b = append(b, id...)
-	b = append(b, `","attempt":`...)
+	b = append(b, `","job":`...)
+	b = appendText(b, string(id))
+	b = append(b, `,"attempt":`...)
 	b = strconv.AppendInt(b, int64(r.Attempt), 10)
 	b = append(b, `,"time":"`...)
 	b = appendTime(b, r.Time)
@@ -121,6 +137,16 @@ func (r *Record) appendFields(b []byte, id ID) []byte {
 	}
 	b = append(b, r.Data...)
 	return append(b, '}')
+}
+
+// appendText appends a text that needs no escapes as JSON: null, if there is none.
+func appendText(b []byte, s string) []byte {
+	if s == "" {
+		return append(b, "null"...)
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
 }
 
 // AppendLine appends the record as it is stored: the fields of the event object

@@ -13,6 +13,7 @@ type Request struct {
 	Input              []byte            `json:"-"`                // the attachment
 	Upload             *Upload           `json:"upload,omitempty"` // in place of Input
 	InputType          string            `json:"input_type,omitempty"`
+	Call               *Call             `json:"call,omitempty"` // of a route; a Job's Request is without it
 	Priority           Priority          `json:"priority,omitempty"`
 	Tags               []string          `json:"tags,omitempty"`
 	Batch              string            `json:"batch,omitempty"`
@@ -25,6 +26,7 @@ type Request struct {
 	Deadline           time.Time         `json:"deadline,omitzero"`       // for the end; zero: none
 	CancelOnDisconnect bool              `json:"cancel_on_disconnect,omitempty"`
 	Once               *Once             `json:"once,omitempty"`
+	Webhook            *Webhook          `json:"webhook,omitempty"`  // nil: nobody is told
 	Message            string            `json:"message,omitempty"`  // UUID of the Watermill message it came as
 	Metadata           map[string]string `json:"metadata,omitempty"` // of that message
 }
@@ -68,7 +70,7 @@ func (p Priority) String() string {
 // Kind is one sort of work and its rules.
 type Kind struct {
 	Name         string
-	Worker       string        // what runs it: func, exec, http, pull
+	Worker       string        // what runs it: func, exec, http, pull, route
 	Description  string        // a sentence for people
 	Timeout      time.Duration // of an attempt
 	MaxAttempts  int

@@ -3,6 +3,7 @@ package millstream
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,6 +25,7 @@ type Config struct {
 	PowerSafe  bool          // what is told, or shown, outlives a loss of power; embedded store only
 	TapeMemory int64         // bytes of recent events kept in memory, of all jobs
 	Limits     Limits
+	Webhooks   Webhooks
 	AdminKey   string // whoever has it may do everything; without one, see NewKey
 	Log        *zap.Logger
 	Ready      func(url string) // called once the API can be reached; may be nil
@@ -36,6 +38,12 @@ type Config struct {
 
 // Memory, as Config.Data, keeps nothing: the jobs end with the process.
 const Memory = "memory"
+
+// Webhooks say how events are sent to URLs that jobs are submitted with.
+type Webhooks struct {
+	Secrets []string       // that sign, all of them, the newest first; see standardwebhooks.NewSecret. Without one a job has no webhook
+	Allow   []netip.Prefix // addresses that may be connected to though they are not public ones, and by http:// too
+}
 
 // Limits bound what one job may take.
 type Limits struct {
@@ -104,7 +112,7 @@ func (c Config) dir() string {
 // validate finds what could not run.
 func (c Config) validate(kinds []Kind) error {
 	var errs []error
-	seen := map[string]bool{}
+	seen, paths := map[string]bool{}, map[string]bool{}
 	for _, k := range kinds {
 		switch {
 		case !job.ValidKind(k.Name):
@@ -115,6 +123,16 @@ func (c Config) validate(kinds []Kind) error {
 			errs = append(errs, fmt.Errorf("kind %s: nothing runs it", k.Name))
 		}
 		seen[k.Name] = true
+		if k.target == nil {
+			continue
+		}
+		if err := checkTarget(k.target); err != nil {
+			errs = append(errs, fmt.Errorf("kind %s: %w", k.Name, err))
+		}
+		if paths[k.target.Path] {
+			errs = append(errs, fmt.Errorf("kind %s: there are two routes of %s", k.Name, k.target.Path))
+		}
+		paths[k.target.Path] = true
 	}
 	return errors.Join(errs...)
 }

@@ -60,7 +60,7 @@ func TestDrainAnswers(t *testing.T) {
 		require.Equal(t, 200, again.StatusCode)
 		said := read(t, again)
 		require.Contains(t, said, "event: job.running\n")
-		require.Regexp(t, `retry: \d+\nid: 2-.*\nevent: stream.end\ndata: .*"reason":"drain"`, said)
+		require.Regexp(t, `retry: \d+\nevent: stream.end\ndata: .*"reason":"drain".*\nid: 2-`, said)
 	}
 	select {
 	case <-stopped:

@@ -14,6 +14,8 @@ import (
 type Kind struct {
 	job.Kind
 	Run worker.Func // nil: other programs pull the work
+
+	target *Target // of a route; nil: it is none
 }
 
 // Task is one attempt, as a Go function sees it.
@@ -44,7 +46,7 @@ func Exec(name string, e worker.Exec) Kind {
 }
 
 // HTTP returns a kind that is an HTTP upstream. Unless it is idempotent, a request
-// that was sent is never sent again.
+// that was sent is never sent again, but after a 429 or a 503, which say that nothing was done.
 func HTTP(name string, h worker.HTTP) Kind {
 	return Kind{Kind: job.Kind{Name: name, Worker: "http", AtMostOnce: !h.Idempotent}, Run: h.Func()}
 }

@@ -32,6 +32,8 @@ import (
 	"github.com/millstream/millstream/pkg/janitor"
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/queue"
+	"github.com/millstream/millstream/pkg/standardwebhooks"
+	"github.com/millstream/millstream/pkg/webhook"
 	"github.com/millstream/millstream/pkg/worker"
 )
 
@@ -60,6 +62,7 @@ type parts struct {
 	index   *index.Index
 	janitor *janitor.Janitor
 	desk    *worker.Desk
+	sender  *webhook.Sender
 	api     *handlers.API
 	server  *http.Server
 	ln      net.Listener
@@ -88,6 +91,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { defer close(p.worked); return p.broker.Work(work, finish, s.attempt(p.desk)) })
 	g.Go(func() error { p.sweep(ctx); return nil })
 	g.Go(func() error { p.janitor.Run(ctx); return nil })
+	g.Go(func() error { p.sender.Run(ctx); return nil })
 	g.Go(func() error { return served(p.server.Serve(p.ln)) })
 	g.Go(func() error { <-ctx.Done(); return s.drain(p, endWork) })
 	err = g.Wait()
@@ -128,6 +132,7 @@ func (s *Server) drain(p *parts, endWork func()) error {
 	p.stopping.Store(true)
 	p.broker.Drain()
 	p.hub.Close()
+	p.api.Drain()
 	endWork()
 	select {
 	case <-p.worked:
@@ -181,13 +186,18 @@ func (s *Server) build(ctx context.Context) (*parts, error) {
 	kinds := rulesOf(s.kinds)
 	p.queue = queue.New(kinds...)
 	log := new(openLog)
-	p.hub = hub.New(log, hub.Options{Memory: int(s.config.TapeMemory)})
 	p.index = index.New(log)
+	p.hub = hub.New(log, p.index, hub.Options{Memory: int(s.config.TapeMemory)})
 	p.janitor = janitor.New(log, s.config.Log)
-	var err error
+	signing, err := standardwebhooks.ParseKeys(s.config.Webhooks.Secrets...)
+	if err != nil {
+		return nil, fmt.Errorf("webhooks: %w", err)
+	}
+	p.sender = webhook.New(log, webhook.Options{Keys: signing, Allow: s.config.Webhooks.Allow, Log: s.config.Log})
 	p.broker, err = broker.Open(ctx, broker.Options{
 		Dir: s.config.dir(), MaxStore: s.config.MaxStore, PowerSafe: s.config.PowerSafe, URL: s.config.NATS, Kinds: kinds, Queue: p.queue, Log: s.config.Log,
-		Folds: []func(*job.Commit){p.index.Fold, p.queue.Fold, p.hub.Fold, p.janitor.Fold},
+		Due:   p.sender.Due,
+		Folds: []func(*job.Commit){p.index.Fold, p.queue.Fold, p.hub.Fold, p.janitor.Fold, p.sender.Fold}, Tail: p.hub,
 	})
 	if err != nil {
 		return nil, err
@@ -230,7 +240,7 @@ func (s *Server) face(ctx context.Context, p *parts) error {
 	if err != nil {
 		return fmt.Errorf("token key: %w", err)
 	}
-	if p.ln, err = net.Listen("tcp", s.config.Listen); err != nil {
+	if p.ln, err = listen(s.config.Listen, s.config.Heartbeat); err != nil {
 		return err
 	}
 	admin, err := s.admin(ctx, p.broker, p.ln.Addr())
@@ -240,9 +250,12 @@ func (s *Server) face(ctx context.Context, p *parts) error {
 	gin.SetMode(gin.ReleaseMode)
 	p.api = &handlers.API{
 		Admin: admin, Store: p.broker, Jobs: p.index, Queue: p.queue, Hub: p.hub, Desk: p.desk, Tokens: access.NewSigner(key),
-		Kinds: byName(s.kinds), Log: s.config.Log,
+		Kinds: byName(s.kinds), Proxied: targets(s.kinds), Log: s.config.Log,
 		Heartbeat: s.config.Heartbeat, Body: s.config.Limits.Body, Streams: s.config.Limits.Streams,
 		Hosts: s.config.Hosts, Origins: s.config.Origins,
+	}
+	if len(s.config.Webhooks.Secrets) > 0 {
+		p.api.Webhooks = p.sender
 	}
 	handler, err := p.api.Handler()
 	if err != nil {
@@ -267,7 +280,7 @@ func (s *Server) attempt(desk *worker.Desk) broker.Handler {
 		Events: s.config.Limits.EventsPerJob, Bytes: s.config.Limits.BytesPerJob, ProgressRate: s.config.Limits.ProgressRate,
 	}}
 	return func(ctx context.Context, t *broker.Task) error {
-		a := worker.Attempt{Job: t.Job, Input: t.Input, Upload: t.Upload, Open: t.OpenUpload, InputType: t.InputType, Sink: t}
+		a := worker.Attempt{Job: t.Job, Input: t.Input, Upload: t.Upload, Open: t.OpenUpload, InputType: t.InputType, Call: t.Call, Sink: t}
 		if !t.Job.LeasedUntil.IsZero() {
 			a.Hold = t
 		}

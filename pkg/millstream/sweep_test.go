@@ -14,7 +14,10 @@ import (
 )
 
 // readLog has one event of every job and counts who reads it.
-type readLog struct{ reads int }
+type readLog struct {
+	hub.Log // nil: of what else there is nothing is asked
+	reads   int
+}
 
 func (l *readLog) History(_ context.Context, id job.ID, _ job.Cursor, _ int) ([]job.Event, error) {
 	l.reads++
@@ -31,7 +34,7 @@ func ended(id job.ID) job.Event {
 func TestSweepDropsTapes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &readLog{}
-		p := &parts{hub: hub.New(log, hub.Options{}), index: index.New(log)}
+		p := &parts{hub: hub.New(log, nil, hub.Options{}), index: index.New(log)}
 		id := job.NewID()
 		e := ended(id)
 		c := &job.Commit{Job: &job.Job{ID: id, Status: job.StatusCanceled, ExpiresAt: time.Now().Add(time.Hour), Cursor: e.Cursor()}, Events: []job.Event{e}}

@@ -11,13 +11,14 @@ import (
 // AppendEvent appends one event to b, whatever is in it: data is split into lines
 // at CRLF, CR and LF alike, and what is not UTF-8 becomes U+FFFD. An event
 // without data still has one empty line of it, as clients do not see it otherwise.
+// The id comes last: some clients take note of it at once, and would take an event
+// that is cut behind it for read.
 //
 // An id or event name with a CR, LF or NUL in it is left out: it would end its
 // line and begin a field or an event of its writer's making, and a stream that is
 // on its way has nobody to report an error to. So is an empty one: an empty id
 // would make the client forget the place it resumes from.
 func AppendEvent(b []byte, id, event string, data []byte) []byte {
-	b = appendName(b, "id: ", id)
 	b = appendName(b, "event: ", event)
 	for more := true; more; {
 		var line []byte
@@ -26,6 +27,7 @@ func AppendEvent(b []byte, id, event string, data []byte) []byte {
 		b = appendValid(b, line)
 		b = append(b, '\n')
 	}
+	b = appendName(b, "id: ", id)
 	return append(b, '\n')
 }
 

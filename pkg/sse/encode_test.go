@@ -15,11 +15,11 @@ import (
 
 func TestAppendEvent(t *testing.T) {
 	for _, tt := range []struct{ name, id, event, data, want string }{
-		{"all", "7-1-1", "job.progress", `{"a":1}`, "id: 7-1-1\nevent: job.progress\ndata: {\"a\":1}\n\n"},
+		{"all", "7-1-1", "job.progress", `{"a":1}`, "event: job.progress\ndata: {\"a\":1}\nid: 7-1-1\n\n"},
 		{"nothing", "", "", "", "data: \n\n"},
 		{"no id", "", "a", "x", "event: a\ndata: x\n\n"},
-		{"no name", "1", "", "x", "id: 1\ndata: x\n\n"},
-		{"leading space", " 1", " a", " x", "id:  1\nevent:  a\ndata:  x\n\n"},
+		{"no name", "1", "", "x", "data: x\nid: 1\n\n"},
+		{"leading space", " 1", " a", " x", "event:  a\ndata:  x\nid:  1\n\n"},
 		{"lines", "", "", "a\nb\rc\r\nd", "data: a\ndata: b\ndata: c\ndata: d\n\n"},
 		{"line breaks only", "", "", "\n\r\r\n", "data: \ndata: \ndata: \ndata: \n\n"},
 		{"LF CR is two", "", "", "\n\r", "data: \ndata: \ndata: \n\n"},
@@ -27,12 +27,12 @@ func TestAppendEvent(t *testing.T) {
 		{"CR in id", "1\rdata: forged", "", "x", "data: x\n\n"},
 		{"LF in id", "1\n\n", "", "x", "data: x\n\n"},
 		{"NUL in id", "1\x00", "a", "x", "event: a\ndata: x\n\n"},
-		{"CR in name", "1", "a\rid: 9", "x", "id: 1\ndata: x\n\n"},
-		{"LF in name", "1", "\na", "x", "id: 1\ndata: x\n\n"},
-		{"NUL in name", "1", "\x00", "x", "id: 1\ndata: x\n\n"},
+		{"CR in name", "1", "a\rid: 9", "x", "data: x\nid: 1\n\n"},
+		{"LF in name", "1", "\na", "x", "data: x\nid: 1\n\n"},
+		{"NUL in name", "1", "\x00", "x", "data: x\nid: 1\n\n"},
 		{"fields in data", "", "", "x\n\nevent: done\nid: 9\n: c\n", "data: x\ndata: \ndata: event: done\ndata: id: 9\ndata: : c\ndata: \n\n"},
-		{"broken UTF-8", "\xFF", "\xC3", "\xE2\x80", "id: \uFFFD\nevent: \uFFFD\ndata: \uFFFD\n\n"},
-		{"BOM", "\uFEFF", "", "\uFEFFx", "id: \uFEFF\ndata: \uFEFFx\n\n"},
+		{"broken UTF-8", "\xFF", "\xC3", "\xE2\x80", "event: \uFFFD\ndata: \uFFFD\nid: \uFFFD\n\n"},
+		{"BOM", "\uFEFF", "", "\uFEFFx", "data: \uFEFFx\nid: \uFEFF\n\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			require.Equal(t, tt.want, string(sse.AppendEvent(nil, tt.id, tt.event, []byte(tt.data))))

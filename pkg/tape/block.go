@@ -28,12 +28,14 @@ type Frame struct {
 	JSON []byte // the event object, on one line
 }
 
-// The parts of a frame. The contract fixes them: what is stored as one frame is
-// sliced as one, without parsing.
+// The parts of a frame: what is stored as one is sliced as one, without parsing. The
+// order means nothing to a client that follows the standard. The id is the last as many
+// take note of it when they come to its line: a frame that is cut before is asked for
+// again.
 const (
-	idPart   = "id: "
-	typePart = "\nevent: "
+	typePart = "event: "
 	dataPart = "\ndata: "
+	idPart   = "\nid: "
 	endPart  = "\n\n"
 )
 
@@ -42,8 +44,6 @@ const (
 // a space. JSON has line breaks only between its tokens, where a space means the
 // same.
 func AppendFrame(b []byte, e *job.Event) []byte {
-	b = append(b, idPart...)
-	b = e.Cursor().Append(b)
 	b = append(b, typePart...)
 	at := len(b)
 	b = append(b, e.Type...)
@@ -52,6 +52,8 @@ func AppendFrame(b []byte, e *job.Event) []byte {
 	at = len(b)
 	b = e.AppendJSON(b)
 	oneLine(b[at:])
+	b = append(b, idPart...)
+	b = e.Cursor().Append(b)
 	return append(b, endPart...)
 }
 
@@ -107,9 +109,9 @@ func (b Block) Events() iter.Seq[Frame] {
 
 // cut returns the frame that b begins with, and its length; 0 if there is none.
 func cut(b []byte) (f Frame, n int) {
-	id, n := part(b, 0, idPart)
-	typ, n := part(b, n, typePart)
+	typ, n := part(b, 0, typePart)
 	data, n := part(b, n, dataPart)
+	id, n := part(b, n, idPart)
 	if n < 0 || !bytes.HasPrefix(b[n:], []byte(endPart)) {
 		return Frame{}, 0
 	}

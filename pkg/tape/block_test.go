@@ -56,9 +56,9 @@ func seqs(t require.TestingT, b tape.Block) (seqs []uint64) {
 
 func TestAppendFrame(t *testing.T) {
 	e := event(job.Cursor{Seq: 7, Place: job.Place{Position: 18423, Epoch: 1}}, job.Progress, `{"progress":42}`)
-	want := "id: 7-18423-1\nevent: job.progress\ndata: " +
+	want := "event: job.progress\ndata: " +
 		`{"id":"7-18423-1","seq":7,"type":"job.progress","job":"job_01k3z9m5a7t6v8w9x0y1z2b3c4","attempt":1,` +
-		`"time":"2026-11-22T12:00:00.120Z","data":{"progress":42}}` + "\n\n"
+		`"time":"2026-11-22T12:00:00.120Z","data":{"progress":42}}` + "\nid: 7-18423-1\n\n"
 	require.Equal(t, want, string(tape.AppendFrame(nil, &e)))
 	require.Equal(t, "before "+want, string(tape.AppendFrame([]byte("before "), &e)))
 }
@@ -129,7 +129,7 @@ func TestEventsStopAtWhatIsNoFrame(t *testing.T) {
 		b := tape.Block{Bytes: append(slices.Clip(whole), whole[:n]...)}
 		require.Equal(t, []uint64{1}, seqs(t, b), "cut off after %d bytes", n)
 	}
-	for _, other := range []string{":\n", "\n\n", "data: x\n\n", "id: 1\ndata: x\n\n", "id: 1\nevent: a\ndata: x\nid: 2\n\n"} {
+	for _, other := range []string{":\n", "\n\n", "data: x\n\n", "id: 1\ndata: x\n\n", "id: 1\nevent: a\ndata: x\nid: 2\n\n", "id: 1\nevent: a\ndata: x\n\n"} {
 		require.Empty(t, seqs(t, tape.Block{Bytes: []byte(other)}))
 	}
 }

@@ -7,6 +7,15 @@ import (
 	"github.com/millstream/millstream/pkg/job"
 )
 
+// Capped is a Reader of many jobs.
+type Capped interface {
+	Reader
+
+	// Cap says how many events a block has at most from now on; 0: as many as fit. So who
+	// needs no more stops where the reader does, and may be taken up from there.
+	Cap(events int)
+}
+
 // Reader is a cursor in one job's log. It is not for concurrent use.
 type Reader interface {
 	// Next returns the events behind those it returned last, as one block, and

@@ -72,24 +72,33 @@ func pull() object {
 	return object{"pull": object{}, "lease": leaseTime.String(), "max_attempts": forever, "concurrency": 16, "timeout": "60s"}
 }
 
-// configure writes the server's configuration, with pull workers if this millstream
-// knows them.
-func (s *server) configure(ctx context.Context, upstream string) (pulls bool, err error) {
+// configure writes the server's configuration, with pull workers and webhooks if this
+// millstream knows them.
+func (s *server) configure(ctx context.Context, upstream string) (pulls, hooks bool, err error) {
 	c := object{"drain": "5s", "kinds": kinds(upstream)}
 	if err := s.write(c); err != nil {
-		return false, err
+		return false, false, err
 	}
 	if out, err := s.check(ctx); err != nil {
-		return false, fmt.Errorf("%s config check: %w: %s", s.binary, err, out)
+		return false, false, fmt.Errorf("%s config check: %w: %s", s.binary, err, out)
 	}
-	c["kinds"].(object)[kindPull] = pull()
+	if pulls, err = s.knows(ctx, c, c["kinds"].(object), kindPull, pull()); err == nil {
+		hooks, err = s.knows(ctx, c, c, "webhooks", webhooks())
+	}
+	return pulls, hooks, err
+}
+
+// knows puts a key into a part of the configuration, and takes it out again if this millstream
+// does not know it.
+func (s *server) knows(ctx context.Context, c, part object, key string, value object) (bool, error) {
+	part[key] = value
 	if err := s.write(c); err != nil {
 		return false, err
 	}
 	if _, err := s.check(ctx); err == nil {
 		return true, nil
 	}
-	delete(c["kinds"].(object), kindPull)
+	delete(part, key)
 	return false, s.write(c)
 }
 

@@ -33,6 +33,7 @@ type entry struct {
 	Size    int64     `json:"size,omitempty"`    // of a result, all of it
 	Bytes   []byte    `json:"bytes,omitempty"`
 
+	Hook  bool   `json:"hook,omitempty"`  // its end is to be delivered
 	Batch string `json:"batch,omitempty"` // that the job is in
 	Under string `json:"under,omitempty"` // the key that the batch was submitted with
 	Jobs  int    `json:"jobs,omitempty"`  // how many the batch should have
@@ -73,12 +74,13 @@ const (
 	missing what = "not there"
 
 	// Of workers and of the upstream.
-	asked    what = "asked"
-	leased   what = "leased"
-	reported what = "reported"
-	lostIt   what = "lease lost"
-	froze    what = "froze"
-	left     what = "left" // without a word, as one that is killed
+	asked     what = "asked"
+	delivered what = "delivered" // by a webhook
+	leased    what = "leased"
+	reported  what = "reported"
+	lostIt    what = "lease lost"
+	froze     what = "froze"
+	left      what = "left" // without a word, as one that is killed
 
 	// Of the faults and the server.
 	fault what = "fault"

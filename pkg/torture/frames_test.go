@@ -12,21 +12,24 @@ import (
 
 // What an EventSource forgives is a surprise; what a cut connection leaves is none.
 func TestFrames(t *testing.T) {
-	const whole = "id: 1-1-1\nevent: job.queued\ndata: {\"id\":\"1-1-1\",\"type\":\"job.queued\"}\n\n"
+	const whole = "event: job.queued\ndata: {\"id\":\"1-1-1\",\"type\":\"job.queued\"}\nid: 1-1-1\n\n"
 	for _, tt := range []struct {
 		name, text string
 		events     int
 		surprise   bool
 	}{
 		{"two", "retry: 20\n" + whole + ":\n" + whole, 2, false},
-		{"cut behind one", whole + "id: 1-1", 1, false},
+		{"cut behind one", whole + "event: job.q", 1, false},
 		{"cut before the blank line", strings.TrimSuffix(whole, "\n"), 0, false},
 		{"cut in the data", whole[:len(whole)-8], 0, false},
 		{"no event", strings.Replace(whole, "event: job.queued\n", "", 1), 0, true},
-		{"two ids", "id: 1\n" + whole, 0, true},
+		{"a place", "id: 1-1-1\n\n" + whole, 1, false},
+		{"two ids", strings.Replace(whole, "\n\n", "\nid: 1-1-1\n\n", 1), 0, true},
+		{"the id first", "id: 1-1-1\n" + strings.Replace(whole, "id: 1-1-1\n", "", 1), 0, true},
+		{"no id", strings.Replace(whole, "id: 1-1-1\n", "", 1), 0, true},
 		{"another id", strings.Replace(whole, "id: 1-1-1", "id: 2-1-1", 1), 0, true},
 		{"no JSON", strings.Replace(whole, "{", "", 1), 0, true},
-		{"two lines of data", strings.Replace(whole, "\n\n", "\ndata: x\n\n", 1), 0, true},
+		{"two lines of data", strings.Replace(whole, "\nid: ", "\ndata: x\nid: ", 1), 0, true},
 		{"a field that is none", "x: y\n" + whole, 0, true},
 		{"a retry that is none", "retry: soon\n" + whole, 0, true},
 	} {

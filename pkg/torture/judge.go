@@ -8,7 +8,7 @@ import (
 
 // Judge reads the diaries in a directory, and nothing else, and says what is wrong.
 func Judge(dir string) (*Verdict, error) {
-	j := &judge{v: &Verdict{Faults: map[string]int{}}, jobs: map[string]*trial{}, keys: map[string]string{}, ids: map[string]string{}, reading: map[string]*reading{}, account: map[string]*account{}, groups: map[string]*group{}, under: map[string]string{}}
+	j := &judge{v: &Verdict{Faults: map[string]int{}}, jobs: map[string]*trial{}, keys: map[string]string{}, ids: map[string]string{}, reading: map[string]*reading{}, account: map[string]*account{}, groups: map[string]*group{}, wholes: map[string]*whole{}, under: map[string]string{}}
 	if err := eachEntry(dir, "*", j.read); err != nil {
 		return nil, err
 	}
@@ -22,6 +22,7 @@ func Judge(dir string) (*Verdict, error) {
 		}
 	}
 	j.tryGroups()
+	j.overseen(list)
 	return j.v, nil
 }
 
@@ -34,62 +35,13 @@ type judge struct {
 	groups map[string]*group // by the ids of the batches
 	under  map[string]string // the batch of each key
 
+	wholes  map[string]*whole   // of each overseer
 	reading map[string]*reading // the last of each reader
 	account map[string]*account // the last of each watcher and fetcher
 	starts  []time.Time         // when a server was ready
 	deaths  []time.Time         // when one ended
 	outages []outage
 }
-
-// trial is all that is known of one job.
-type trial struct {
-	id, kind string
-	accepted bool
-	state    string // as the audit found it; "": it is gone
-	canceled bool   // somebody was told that it is
-	asked    bool   // somebody was told that it will be
-	log      reading
-	readings []*reading
-	runs     []string // of the upstream
-	reports  []entry  // of workers, what they were told is stored
-	signs    []entry  // of life, of workers
-
-	key     string     // that it was submitted with
-	of      string     // the job that it is a retry of
-	due     time.Time  // it must not begin before
-	heard   []entry    // what its work says that it was given
-	watches []*account // of watchers
-	fetches []*account // of fetchers
-	denied  []entry    // answers that there is no such job
-	shown   []entry    // answers that there is one
-	probes  []entry    // behind its end
-	erasing time.Time  // somebody began to erase it
-	erased  time.Time  // somebody was told that it is
-	foundAs string     // its kind, as the audit found it
-	batch   string     // that it was submitted with
-	foundIn string     // its batch, as the audit found it
-}
-
-// account is what a watcher or a fetcher was answered, in order.
-type account struct {
-	who     string
-	answers []entry
-	gone    bool // it was told that there is no such job
-}
-
-// reading is what one client was given of a job, in the order in which it came.
-type reading struct {
-	who    string
-	events []event
-	over   bool // it was told that there is no more
-	gone   bool // it was told that there is no such job
-
-	asked time.Time // when it last asked for events
-	given time.Time // when it asked for the last event that it was given
-}
-
-// outage is a time in which the server could not do anything.
-type outage struct{ from, to time.Time }
 
 func (j *judge) job(id string) *trial {
 	t := j.jobs[id]
@@ -116,6 +68,8 @@ func (j *judge) read(diary string, e *entry) {
 	switch {
 	case e.What == surprise:
 		j.v.surprise("%s, %s: %s %s", diary, e.At.Format(clock), e.Job, e.Detail)
+	case sort == "overseer":
+		j.oversee(diary, e)
 	case e.What == got && sort == "audit":
 		t := j.job(e.Job)
 		t.log.take(e)
@@ -167,6 +121,9 @@ func (j *judge) note(diary string, e *entry) {
 			t := j.job(e.Job)
 			t.runs = append(t.runs, e.Run)
 		}
+	case delivered:
+		t := j.job(e.Job)
+		t.deliveries = append(t.deliveries, *e)
 	case leased:
 		t := j.job(e.Job)
 		t.heard = append(t.heard, *e)
@@ -224,7 +181,8 @@ func (j *judge) deny(diary string, e *entry) {
 }
 
 // open takes the beginning of an answer with events. One by SSE may have none, of a job
-// that is not there: it has no other word for a server that cannot look.
+// that is not there: it has no other word for a server that cannot look. GraphQL begins before
+// it has looked.
 func (j *judge) open(diary string, e *entry) {
 	if e.Detail != "" {
 		j.v.Resumed++
@@ -232,14 +190,14 @@ func (j *judge) open(diary string, e *entry) {
 	if r := j.reading[diary]; r != nil {
 		r.asked = e.Sent
 	}
-	if e.Status/100 == 2 && e.By != "sse" && e.By != submitWay {
+	if e.Status/100 == 2 && e.By != "sse" && e.By != submitWay && !strings.HasPrefix(e.By, "graphql") {
 		j.job(e.Job).shown = append(j.job(e.Job).shown, *e)
 	}
 }
 
 func (j *judge) accept(e *entry) {
 	t := j.job(e.Job)
-	t.kind, t.of = e.Kind, e.Of
+	t.kind, t.of, t.hooked = e.Kind, e.Of, t.hooked || e.Hook
 	j.acceptIn(t, e)
 	if e.Key != "" {
 		t.key = e.Key
@@ -319,6 +277,7 @@ func (j *judge) try(t *trial) {
 		j.result(t, f)
 	}
 	j.content(t)
+	j.delivery(t)
 	j.lateness(t)
 }
 

@@ -27,6 +27,7 @@ type order struct {
 	by        int
 	delay     time.Duration
 	raw       bool      // to the kind's own address
+	hook      string    // where its end is to be delivered; "": nowhere
 	sent      time.Time // for the first time
 
 	batch *batch // that it is an item of; nil: it is submitted alone
@@ -44,6 +45,9 @@ func (b *submitter) invent() order {
 	o := order{kind: b.choose(), by: b.n, raw: b.chance(raws)}
 	if b.chance(50) {
 		o.key = b.nextKey()
+	}
+	if b.hooks && !o.raw && b.chance(hooked) {
+		o.hook = b.up.url() + hookPath
 	}
 	if b.chance(delays) {
 		o.delay = (minDelay + upTo(b.rand, maxDelay-minDelay)).Truncate(time.Millisecond)
@@ -76,6 +80,9 @@ func (o *order) body() json.RawMessage {
 		if o.delay != 0 {
 			wrapped["delay"] = o.delay.String()
 		}
+		if o.hook != "" {
+			wrapped["webhook"] = object{"url": o.hook}
+		}
 		body = wrapped
 	}
 	text, err := json.Marshal(body)
@@ -87,7 +94,7 @@ func (o *order) body() json.RawMessage {
 
 // entry is what is noted of a try, but for what came of it.
 func (o *order) entry() entry {
-	e := entry{Kind: o.kind, Key: o.key, Sent: o.sent, For: o.delay}
+	e := entry{Kind: o.kind, Key: o.key, Sent: o.sent, For: o.delay, Hook: o.hook != ""}
 	if o.raw {
 		e.By = "raw"
 	}
@@ -112,7 +119,7 @@ func (b *submitter) submit(o order) (id string) {
 	ids := make([]string, racers)
 	for i := range ids {
 		o := o
-		o.raw = i == 0 // a key is one job at both addresses
+		o.raw = i == 0 && o.hook == "" // a key is one job at both addresses
 		racing.Go(func() { ids[i] = b.insist(o, false) })
 	}
 	racing.Wait()

@@ -30,13 +30,24 @@ type transport struct {
 	name, accept, query string
 	refusable           bool // it has no words for it in band
 	read                func(*reader, *http.Response) error
+	round               func(*reader) error // in place of all of that
 }
 
 var transports = []transport{
 	{name: "sse", accept: "text/event-stream", read: (*reader).readStream},
 	{name: "ndjson", accept: "application/x-ndjson", refusable: true, read: (*reader).readLines},
 	{name: "page", accept: "application/json", query: "?limit=7&wait=5", refusable: true, read: (*reader).readPage},
+	{name: "socket", round: (*reader).roundOfSocket},
+	{name: "graphql-sse", round: (*reader).roundOfGraphStream},
+	{name: "graphql-socket", round: (*reader).roundOfGraphSocket},
 }
+
+const (
+	pageWay  = 2 // that of pages
+	manyWays = 4 // the first ones are those of many jobs, too
+
+	readersOfJob = 4 // each begins by another way
+)
 
 func newReader(s *session, n, way int) *reader {
 	return &reader{client: s.client("reader", n, ofReaders), way: way}
@@ -101,6 +112,9 @@ func (r *reader) broke(err error) {
 // round reads by one request.
 func (r *reader) round() error {
 	way := &transports[r.way]
+	if way.round != nil {
+		return way.round(r)
+	}
 	headers := []string{"Accept", way.accept}
 	if r.last != "" {
 		headers = append(headers, "Last-Event-ID", r.last)
@@ -165,17 +179,21 @@ func (r *reader) readStream(resp *http.Response) error {
 	}
 }
 
-// readLines reads NDJSON. A line without its end is what a client throws away.
-func (r *reader) readLines(resp *http.Response) error {
-	for in := bufio.NewReaderSize(resp.Body, 64<<10); ; {
+// readLines reads NDJSON.
+func (r *reader) readLines(resp *http.Response) error { return jsonLines(resp.Body, r.takeJSON) }
+
+// jsonLines calls take with each line that is no heartbeat. A line without its end is what a
+// client throws away.
+func jsonLines(body io.Reader, take func([]byte) error) error {
+	for in := bufio.NewReaderSize(body, 64<<10); ; {
 		line, err := in.ReadString('\n')
 		if err != nil {
 			return err
 		}
 		if line = strings.TrimSuffix(line, "\n"); line == "" {
-			continue // a heartbeat
+			continue
 		}
-		if err := r.takeJSON([]byte(line)); err != nil {
+		if err := take([]byte(line)); err != nil {
 			return err
 		}
 	}

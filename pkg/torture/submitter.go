@@ -23,6 +23,7 @@ const (
 	fetchedJobs = 40
 	erasedJobs  = 20
 	retriedJobs = 10
+	hooked      = 40
 )
 
 // The streams of the seed.
@@ -34,11 +35,17 @@ const (
 	ofWatchers
 	ofFetchers
 	ofErasers
+	ofOverseers
 )
 
 // start starts all clients. They go on until nothing new is submitted and what was
 // accepted is over.
 func (s *session) start() {
+	for n := range overseers {
+		o := newOverseer(s, n)
+		o.begin()
+		s.workers.Go(o.run)
+	}
 	for n := range submitters {
 		s.clients.Go(newSubmitter(s, n).run)
 	}
@@ -69,8 +76,8 @@ func newSubmitter(s *session, n int) *submitter {
 		fetcher: &fetcher{client: s.client("fetcher", n, ofFetchers)},
 		eraser:  &eraser{client: s.client("eraser", n, ofErasers)},
 	}
-	for i := range transports {
-		b.readers = append(b.readers, newReader(s, n*len(transports)+i, i))
+	for i := range readersOfJob {
+		b.readers = append(b.readers, newReader(s, n*readersOfJob+i, (n*readersOfJob+i)%len(transports)))
 	}
 	return b
 }
@@ -99,6 +106,9 @@ func (b *submitter) seeOne() {
 
 // see sees a job to its end, and maybe has it done once more.
 func (b *submitter) see(id string, o order) {
+	if o.hook != "" {
+		b.up.await(id)
+	}
 	switch {
 	case b.follow(id, o):
 	case o.kind != kindDeaf && b.chance(retriedJobs): // one of those is long enough
@@ -151,6 +161,9 @@ func (b *submitter) follow(id string, o order) (isErased bool) {
 		all.Go(func() { b.eraser.eraseAfter(id, o, wait) })
 	}
 	all.Wait()
+	if isErased && o.hook != "" {
+		b.up.forget(id)
+	}
 	return isErased
 }
 

@@ -54,6 +54,7 @@ type session struct {
 	line   *proxy    // on the way to the server
 	up     *upstream // of the http kinds
 	pulls  bool      // the server knows pull workers
+	hooks  bool      // and webhooks
 
 	clients sync.WaitGroup
 	over    chan struct{} // closed when nothing new is submitted
@@ -84,6 +85,7 @@ func Run(ctx context.Context, opt Options) (*Verdict, error) {
 		cancel()
 	}
 	s.clients.Wait()
+	s.up.settled(s.ctx)
 	close(s.done)
 	s.workers.Wait()
 	if err == nil && ctx.Err() != nil {
@@ -117,7 +119,7 @@ func begin(ctx context.Context, opt Options) (_ *session, err error) {
 	if s.server, err = newServer(opt.Binary, opt.Dir); err != nil {
 		return nil, err
 	}
-	if s.pulls, err = s.server.configure(ctx, s.up.url()); err != nil {
+	if s.pulls, s.hooks, err = s.server.configure(ctx, s.up.url()); err != nil {
 		return nil, err
 	}
 	if s.line, err = newProxy(s.server.address); err != nil {

@@ -20,6 +20,10 @@ type upstream struct {
 	mu     sync.Mutex
 	frozen chan struct{} // closed: it is not
 	cut    chan struct{} // closed by the next cut
+
+	awaited  map[string]bool // jobs of whose end a delivery is to come
+	received map[string]bool // and those of which one has
+	refused  map[string]bool // deliveries that were, once
 }
 
 const (
@@ -32,7 +36,7 @@ func newUpstream(path string) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{diary: d, frozen: make(chan struct{}), cut: make(chan struct{})}
+	u := &upstream{diary: d, frozen: make(chan struct{}), cut: make(chan struct{}), awaited: map[string]bool{}, received: map[string]bool{}, refused: map[string]bool{}}
 	close(u.frozen)
 	if u.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
@@ -40,6 +44,7 @@ func newUpstream(path string) (*upstream, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/tokens", u.tokens)
 	mux.HandleFunc("/once", u.once)
+	mux.HandleFunc(hookPath, u.hook)
 	u.http = &http.Server{Handler: mux}
 	go func() { _ = u.http.Serve(u.ln) }()
 	return u, nil

@@ -289,6 +289,7 @@ func TestExecWhoseResultIsRefused(t *testing.T) {
 	addr, all := deaths(t, 1)
 	var s sink
 	e := helper("loud", addr)
+	e.Grace = 5 * time.Second // it has much to say
 	e.Stdout = worker.StdoutResult
 	_, err := s.runAttempt(t, e.Func(), s.attempt(""), worker.Options{Limits: worker.Limits{Result: 10}})
 	requireProblem(t, err, "invalid-result", false)
@@ -358,6 +359,7 @@ func deaths(t *testing.T, n int) (addr string, all func()) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { ln.Close() })
+	require.NoError(t, ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)))
 	return ln.Addr().String(), func() {
 		for range n {
 			conn, err := ln.Accept()

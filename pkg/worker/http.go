@@ -7,16 +7,15 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/millstream/millstream/pkg/forward"
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/sse"
 )
@@ -40,56 +39,28 @@ type HTTP struct {
 	Client     *http.Client      // nil is a plain one
 }
 
-const (
-	// quoted is how much of a refusal an error quotes: what a person reads.
-	quoted = 2 << 10
-
-	// maxRetryAfter is the longest wait an upstream may ask for: its job would
-	// be forgotten later on.
-	maxRetryAfter = 24 * time.Hour
-)
-
-// Of the two plain clients the second uses each connection once: to write to one
-// that the upstream has just closed is to not know whether it was read.
-var pooled, single = plainClient(false), plainClient(true)
-
-func plainClient(once bool) *http.Client {
-	t := standard(http.DefaultTransport)
-	t.DisableKeepAlives = once
-	return &http.Client{Transport: t}
-}
-
-// standard returns a copy of net/http's own transport. If the program has put another
-// thing in its place, which cannot be told what a worker needs, it is one like it.
-func standard(own http.RoundTripper) *http.Transport {
-	if t, ok := own.(*http.Transport); ok {
-		return t.Clone()
-	}
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:   true,
-		IdleConnTimeout:     90 * time.Second,
-		TLSHandshakeTimeout: 10 * time.Second,
-	}
-}
+// quoted is how much of a refusal an error quotes: what a person reads.
+const quoted = 2 << 10
 
 // Func returns the Func that asks the URL.
 func (h HTTP) Func() Func { return h.run }
 
 func (h HTTP) run(ctx context.Context, t *Task) (any, error) {
-	var wire wire
-	req, err := h.request(httptrace.WithClientTrace(ctx, wire.trace()), t)
+	var wire forward.Wire
+	req, err := h.request(httptrace.WithClientTrace(ctx, wire.Trace()), t)
 	if err != nil {
 		t.log.Error("request cannot be made", zap.Error(err))
 		return nil, job.Problemf("upstream-failed", "the request could not be made")
 	}
-	resp, err := h.client().Do(req)
+	resp, err := h.send(req)
 	if err != nil {
-		return nil, h.failed(t, err, wire.untouched())
+		return nil, h.failed(t, err, wire.Untouched())
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+	if err := forward.Final(resp); err != nil {
+		return nil, h.failed(t, err, false)
+	}
+	if resp.StatusCode > 299 {
 		return nil, h.refused(resp)
 	}
 	v, err := answer(t, resp)
@@ -143,36 +114,21 @@ func (h HTTP) request(ctx context.Context, t *Task) (*http.Request, error) {
 	return req, nil
 }
 
-func (h HTTP) client() *http.Client {
-	c := single
-	switch {
-	case h.Client != nil:
-		c = h.Client
-	case h.Idempotent:
-		c = pooled
+func (h HTTP) send(req *http.Request) (*http.Response, error) {
+	if h.Client != nil {
+		return forward.Straight(h.Client).Do(req)
 	}
-	client := *c
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &client
+	return forward.Send(req, h.Idempotent)
 }
 
-// wire knows how far a request has come.
-type wire struct{ asked, got atomic.Bool }
-
-func (w *wire) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GetConn: func(string) { w.asked.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { w.got.Store(true) },
-	}
-}
-
-// untouched reports whether the upstream has surely seen nothing of the request: a
-// connection was asked for and none was had.
-func (w *wire) untouched() bool { return w.asked.Load() && !w.got.Load() }
-
-// failed is the error of a request that was not answered, or not to the end. What
-// the network says about it names addresses, so that goes to the log.
+// failed is the error of a request that was not answered, or not to the end.
 func (h HTTP) failed(t *Task, err error, untouched bool) error {
+	return t.upstreamFailed(err, untouched, h.Idempotent)
+}
+
+// upstreamFailed is the error of a request to an upstream that was not answered, or not to
+// the end. What the network says about it names addresses, so that goes to the log.
+func (t *Task) upstreamFailed(err error, untouched, idempotent bool) error {
 	var p *job.Problem
 	if errors.As(err, &p) && !p.Retryable && !p.Is(job.ErrDraining) {
 		return err // what we made of the answer; a stop of the server says nothing of the upstream
@@ -182,16 +138,7 @@ func (h HTTP) failed(t *Task, err error, untouched bool) error {
 	if errors.Is(err, sse.ErrUnfinished) {
 		how = "the upstream's event stream ended in the middle of an event"
 	}
-	switch {
-	case untouched:
-		p = job.Problemf("upstream-failed", "the upstream could not be reached")
-	case h.Idempotent:
-		p = job.Problemf("upstream-failed", "%s", how)
-	default:
-		return job.Problemf("outcome-unknown", "the request was sent, but %s", how)
-	}
-	p.Retryable = true
-	return p
+	return forward.Failed(untouched, idempotent, how)
 }
 
 // refused is the error of an answer that is not a success.
@@ -202,30 +149,15 @@ func (h HTTP) refused(resp *http.Response) error {
 		p.Detail += ": " + strings.ToValidUTF8(string(text), "\uFFFD")
 	}
 	switch code := resp.StatusCode; {
-	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
+	case forward.Later(code):
 		p.Retryable = true
 	default:
 		p.Retryable = h.Idempotent && code >= 500
 	}
 	if p.Retryable {
-		p.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+		p.RetryAfter = forward.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	}
 	return p
-}
-
-// retryAfter reads a Retry-After header (RFC 9110, 10.2.3): seconds or a date.
-func retryAfter(s string, now time.Time) time.Duration {
-	n, err := strconv.ParseUint(s, 10, 32)
-	switch {
-	case err == nil:
-		return min(time.Duration(n)*time.Second, maxRetryAfter)
-	case errors.Is(err, strconv.ErrRange): // digits only, and too many of them
-		return maxRetryAfter
-	}
-	if at, err := http.ParseTime(s); err == nil {
-		return min(max(0, at.Sub(now)), maxRetryAfter)
-	}
-	return 0
 }
 
 // answer makes a successful answer the attempt's result.

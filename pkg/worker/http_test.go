@@ -109,7 +109,7 @@ func TestHTTPResultIsTheAnswer(t *testing.T) {
 }
 
 func TestHTTPRefusals(t *testing.T) {
-	soon := time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)
+	const soon = "in an hour, as a date"
 	for _, tt := range []struct {
 		code       int
 		after      string
@@ -133,7 +133,11 @@ func TestHTTPRefusals(t *testing.T) {
 		{304, "", true, false, 0},
 	} {
 		url, asked := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
-			if tt.after != "" {
+			switch tt.after {
+			case "":
+			case soon:
+				w.Header().Set("Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+			default:
 				w.Header().Set("Retry-After", tt.after)
 			}
 			w.WriteHeader(tt.code)
@@ -251,7 +255,7 @@ func TestHTTPTimeout(t *testing.T) {
 		})
 		var s sink
 		a := s.attempt("")
-		a.Job.Request.Timeout = 50 * time.Millisecond
+		a.Job.Request.Timeout = time.Second
 		_, err := s.runAttempt(t, worker.HTTP{URL: url, Idempotent: idempotent}.Func(), a, worker.Options{})
 		close(done)
 		require.ErrorIs(t, err, job.Problemf("attempt-timeout", ""))

@@ -12,7 +12,7 @@ import (
 // whatever it wants, the kernel takes it before the server.
 func TestExecMemory(t *testing.T) {
 	var s sink
-	script := "tail /dev/zero; cat /proc/self/oom_score_adj; ulimit -d; exit 7"
+	script := "head -c 1G /dev/zero | tail; cat /proc/self/oom_score_adj; ulimit -d; exit 7"
 	_, err := s.exec(t, worker.Exec{Command: []string{"sh", "-c", script}, Memory: 64 << 20}, "")
 	require.ErrorContains(t, err, "exit status 7")
 	require.ErrorContains(t, err, "memory exhausted")

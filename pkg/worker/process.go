@@ -107,7 +107,7 @@ func (p *process) launch(memory int64) error {
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
 		if err == nil {
-			confine(p.cmd.Process.Pid, memory)
+			confine(p.cmd.Process.Pid, memory, p.gone)
 		}
 		started <- err
 		if err == nil {

@@ -40,6 +40,8 @@ type ResultWriter struct {
 	typ   string
 	tally tally
 	buf   []byte
+
+	answer *job.Answer // of a route: what the bytes are the body of
 }
 
 // NewResult returns a writer for the attempt's result. An attempt has one result:
@@ -99,7 +101,9 @@ func (t *Task) outcome(v any) (Outcome, error) {
 	case Output:
 		return t.wrote(v), nil
 	case *ResultWriter:
-		return t.made(&v.tally, v.tally.result(v.typ), v.buf), nil
+		r := v.tally.result(v.typ)
+		r.Answer = v.answer
+		return t.made(&v.tally, r, v.buf), nil
 	case Result:
 		return t.body(v.Type, v.Body)
 	case []byte:
@@ -141,7 +145,7 @@ func (t *Task) made(y *tally, r *job.Result, piece []byte) Outcome {
 		r.Type = typeBytes
 	}
 	value, ok := y.inline(r.Type)
-	if !ok || r.Truncated { // a reader of the value alone would not know that it was cut
+	if !ok || r.Truncated || !r.Plain() { // a reader of the value alone would not know that it was cut, or is a refusal
 		value = r.Reference(t.ID())
 	}
 	return t.succeeded(value, r, piece)

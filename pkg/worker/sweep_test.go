@@ -24,6 +24,7 @@ func server(t *testing.T, temp, dir, command string, n int) (conns []net.Conn, k
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
+	require.NoError(t, ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)))
 	cmd := exec.Command(os.Args[0], "server", ln.Addr().String(), command, dir)
 	cmd.Env = []string{helperEnv + "=1", "TMPDIR=" + temp}
 	require.NoError(t, cmd.Start())

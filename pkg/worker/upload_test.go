@@ -107,7 +107,7 @@ func TestUploadThatCannotBeRead(t *testing.T) {
 	})
 	for name, fn := range map[string]worker.Func{
 		"exec":       helper("cat").Func(),
-		"exec, deaf": helper("sleep").Func(),
+		"exec, deaf": worker.Exec{Command: []string{"sleep", "600"}}.Func(),
 		"http":       worker.HTTP{URL: url}.Func(),
 		"http again": worker.HTTP{URL: url, Idempotent: true}.Func(),
 		"func":       func(_ context.Context, t *worker.Task) (any, error) { return len(t.Input()), nil },

@@ -37,6 +37,7 @@ type Attempt struct {
 	Upload    *job.Upload                                      // in place of Input; nil: there is none
 	Open      func(ctx context.Context) (io.ReadCloser, error) // opens the Upload at its beginning, as often as it is asked to
 	InputType string                                           // media type of the input
+	Call      *job.Call                                        // of a route: what the input is the body of
 	Sink      Sink
 	Hold      Hold // of a pull kind; nil for any other
 }

@@ -1,4 +1,4 @@
-package worker
+package forward
 
 import (
 	"net/http"

@@ -1,0 +1,83 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What stores keep of deliveries, by name; see store.
+
+func (s *jetStream) setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+	return s.store(ctx, hooksPrefix+name, data, ttl)
+}
+
+func (s *jetStream) delivery(ctx context.Context, name string) ([]byte, error) {
+	m, err := s.last(ctx, s.hooks, hooksPrefix+name)
+	return m.data, err
+}
+
+func (s *jetStream) deliveries(ctx context.Context, pattern string, each func(stored)) (last uint64, err error) {
+	info, err := s.hooks.Info(ctx)
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	if last = info.State.LastSeq; info.State.Msgs == 0 {
+		return last, nil // a consumer costs a start more than all else
+	}
+	return last, s.consume(ctx, s.hooks, hooksPrefix+pattern, 0, last, func(m stored) {
+		m.subject = m.subject[len(hooksPrefix):]
+		each(m)
+	})
+}
+
+func (s *jetStream) dropDeliveries(ctx context.Context, pattern string) error {
+	return unavailable(s.hooks.Purge(ctx, jetstream.WithPurgeSubject(hooksPrefix+pattern)))
+}
+
+func (m *memory) setDelivery(_ context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	forget(m.hooks)
+	e := entryTTL{data: data}
+	if ttl > 0 {
+		e.end = time.Now().Add(ttl)
+	}
+	m.hooks[name] = e
+	return 0, nil
+}
+
+func (m *memory) delivery(_ context.Context, name string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.hooks[name]
+	if !ok || e.over() {
+		return nil, errNone
+	}
+	return e.data, nil
+}
+
+func (m *memory) deliveries(_ context.Context, pattern string, each func(stored)) (uint64, error) {
+	m.mu.Lock()
+	var all []stored
+	for _, name := range slices.Sorted(maps.Keys(m.hooks)) {
+		if e := m.hooks[name]; matches(pattern, name) && !e.over() {
+			all = append(all, stored{subject: name, data: e.data})
+		}
+	}
+	m.mu.Unlock()
+	for _, s := range all {
+		each(s)
+	}
+	return 0, nil
+}
+
+func (m *memory) dropDeliveries(_ context.Context, pattern string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.hooks, func(name string, _ entryTTL) bool { return matches(pattern, name) })
+	return nil
+}
