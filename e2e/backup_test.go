@@ -16,7 +16,7 @@ import (
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
-	s := start(t, object{"drain": "2s", "kinds": object{
+	s := start(t, object{"drain": "8s", "kinds": object{
 		"large": object{"exec": object{"command": []string{"sh", "-c", "head -c 2000000 /dev/urandom"}, "stdout": "result"}},
 		"gated": object{"max_attempts": 100, "exec": object{"grace": "100ms", "command": []string{"sh", "-c", `until [ -e "` + gate + `" ]; do sleep 0.02; done; seq 1 5`}}},
 	}})

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write into the documents what their com
 // prints what stands there. With -args -update it is written there.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"README.md", "docs/api.md"} {
+	for _, name := range []string{"README.md", "docs/api.md", "docs/graphql.md"} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join("..", name)
 			text, err := os.ReadFile(path)

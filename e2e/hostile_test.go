@@ -109,11 +109,11 @@ func TestMoreEventsThanTheLimit(t *testing.T) {
 // memory that grows with it.
 func TestNoNewline(t *testing.T) {
 	t.Parallel()
-	size := 256 << 20
+	size := 512 << 20
 	if *soak {
 		size = 1 << 30
 	}
-	const most = 256 << 20 // bytes of memory, a quarter above what it takes; all of the output would be more
+	const most = 384 << 20 // bytes of memory, nearly twice what it takes; all of the output would be more
 	s := start(t, object{"kinds": object{"wall": object{"exec": object{
 		"command": []string{"sh", "-c", fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x", size)},
 	}}}})

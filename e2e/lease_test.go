@@ -153,7 +153,7 @@ func TestPullWorkerKilled(t *testing.T) {
 // nothing it says is stored, and it learns that the job is no more its own.
 func TestPullWorkerFrozen(t *testing.T) {
 	t.Parallel()
-	s := pulls(t, "1s")
+	s := pulls(t, "3s")
 	zombie := s.python("0.1")
 	j := s.submit("count", object{"to": 1000})
 	st := s.events(j.ID, "")
@@ -194,8 +194,7 @@ func TestServerKilledWhilePullWorkerWorks(t *testing.T) {
 	s.kill()
 	s.boot()
 	again := s.events(j.ID, "")
-	for range 20 {
-		again.until("job.output")
+	for !strings.Contains(again.until("job.output").field("chunk").(string), "line 20\n") {
 	}
 	require.Zero(t, s.signal(syscall.SIGTERM))
 	s.boot()
@@ -214,7 +213,7 @@ func TestServerKilledWhilePullWorkerWorks(t *testing.T) {
 // The command of a worker ends when somebody cancels the job, and what it started too.
 func TestCancelReachesThePullWorker(t *testing.T) {
 	t.Parallel()
-	s := pulls(t, "1s")
+	s := pulls(t, "3s")
 	file := filepath.Join(t.TempDir(), "ended")
 	s.run(nil, binary, "worker", "--kind", "count", "--", "sh", "-c", "trap 'echo > "+file+"; exit 1' TERM; echo ready; while :; do sleep 0.1; done")
 	j := s.submit("count", nil)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,6 +39,7 @@ func TestNodeEventSource(t *testing.T) {
 	s.until(j.ID, "succeeded")
 	want := s.events(j.ID, "").rest()
 	line := newProxy(t, s.address(), 700, 1100)
+	line.hurry = true
 
 	args := []string{"testdata/node/eventsource.mjs", line.URL() + j.Links["events"]}
 	args = append(args, typesOf(want)...)
@@ -78,6 +80,21 @@ func TestNodeParserAtEverySplit(t *testing.T) {
 	require.Equal(t, seenOf(s.events(j.ID, "").rest()), seen.Events)
 	require.Equal(t, 1, seen.Retries)
 	require.Zero(t, seen.Comments)
+}
+
+// fetch-event-source takes an event for read as soon as it has seen its id. As the id is
+// the last line of an event, only a cut between that line and the next, which is empty,
+// makes it lose one.
+func TestEagerClientAtEveryCut(t *testing.T) {
+	t.Parallel()
+	s := start(t, words)
+	j := s.submit("words", nil)
+	s.until(j.ID, "succeeded")
+	a := s.ask("GET", j.Links["events"], nil)
+	require.Equal(t, http.StatusOK, a.Status)
+	ahead, err := strconv.Atoi(strings.TrimSpace(string(node(t, a.Body, "testdata/node/eager.mjs"))))
+	require.NoError(t, err)
+	require.Equal(t, len(s.events(j.ID, "").rest()), ahead, "one place of each event")
 }
 
 // node runs a script with the bytes as its input and returns what it prints.

@@ -24,7 +24,7 @@ func TestDelayOutlivesTheServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, object{"kinds": object{"k": object{"exec": object{"command": []string{"cat"}}}}})
 	soon := s.post(`{"kind":"k","input":"soon","delay":"1ms"}`)
-	later := s.post(`{"kind":"k","input":"later","delay":"4s"}`)
+	later := s.post(`{"kind":"k","input":"later","delay":"10s"}`)
 	never := s.post(`{"kind":"k","input":"never","delay":"1h"}`)
 	s.until(soon.ID, "succeeded")
 	s.kill()
@@ -35,7 +35,7 @@ func TestDelayOutlivesTheServer(t *testing.T) {
 	require.Equal(t, "job.running", events[1].Type)
 	at, err := time.Parse(time.RFC3339, events[0].field("run_at").(string))
 	require.NoError(t, err)
-	require.WithinDuration(t, events[0].Time.Add(4*time.Second), at, 100*time.Millisecond)
+	require.WithinDuration(t, events[0].Time.Add(10*time.Second), at, 2*time.Second)
 	require.False(t, events[1].Time.Before(at), "%s", events[1].raw)
 	require.Equal(t, "queued", s.job(never.ID).Status)
 }

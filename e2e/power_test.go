@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -51,12 +52,14 @@ type trace []string
 func readTrace(t *testing.T, name string) trace {
 	t.Helper()
 	var text []byte
+	var last time.Time // that it grew
 	eventually(t, "strace ends", func() bool {
 		more, err := os.ReadFile(name)
 		require.NoError(t, err)
-		grown := len(more) > len(text)
-		text = more
-		return !grown
+		if len(more) > len(text) {
+			text, last = more, time.Now()
+		}
+		return time.Since(last) > 500*time.Millisecond && len(text) > 0
 	})
 	return strings.Split(string(text), "\n")
 }

@@ -16,6 +16,8 @@ import (
 // writes down what it gets, and judge looks at that.
 type reader struct {
 	record
+	many *many  // in place of a job
+	from *event // behind which it begins; nil: at the first
 	base string
 	way  transport
 	hang func() bool   // asked after each event: whether to hang up now
@@ -32,6 +34,9 @@ var transports = map[string]transport{
 	"ndjson": (*reader).readLines,
 	"page":   (*reader).readPage,
 	"socket": (*reader).readSocket,
+
+	"graphql-sse":    (*reader).readGraphStream,
+	"graphql-socket": (*reader).readGraphSocket,
 }
 
 // follow reads until the server says that the job is over.
@@ -59,12 +64,26 @@ func (s surprise) Error() string { return string(s) }
 
 var errHungUp = errors.New("the reader hung up")
 
+// where returns what is read, with a ? or & behind.
+func (r *reader) where() string {
+	if r.many != nil {
+		return "/v1/events?" + r.many.query + "&"
+	}
+	return "/v1/jobs/" + r.job + "/events?"
+}
+
 // last returns the resume point.
 func (r *reader) last() string {
-	if len(r.events) == 0 {
-		return ""
+	if r.many != nil {
+		return r.many.at
 	}
-	return r.events[len(r.events)-1].ID
+	switch {
+	case len(r.events) > 0:
+		return r.events[len(r.events)-1].ID
+	case r.from != nil:
+		return r.from.ID
+	}
+	return ""
 }
 
 // take writes one event down.
@@ -72,9 +91,16 @@ func (r *reader) take(e event) error {
 	if e.Type == "stream.end" {
 		return io.EOF
 	}
+	if r.many != nil {
+		return r.takeOne(e)
+	}
 	r.events = append(r.events, e) // a stream.reset too: it breaks the order
 	r.seen.Add(1)
-	if e.Seq != uint64(len(r.events)) {
+	want := uint64(len(r.events))
+	if r.from != nil {
+		want += r.from.Seq
+	}
+	if e.Seq != want {
 		return surprise("out of order: " + e.raw) // judge sees it too; but who goes on may never see the end
 	}
 	if r.hang() {
@@ -88,7 +114,7 @@ func (r *reader) get(ctx context.Context, accept, query string) (*http.Response,
 	if last := r.last(); last != "" {
 		headers = append(headers, "Last-Event-ID", last)
 	}
-	resp, err := send(ctx, r.base, "GET", "/v1/jobs/"+r.job+"/events"+query, nil, headers...)
+	resp, err := send(ctx, r.base, "GET", r.where()+query, nil, headers...)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +177,7 @@ func (r *reader) takeJSON(text []byte) error {
 
 // readPage polls, and waits for the next page as long as the server lets it.
 func (r *reader) readPage(ctx context.Context) error {
-	resp, err := r.get(ctx, "application/json", "?limit=7&wait=5")
+	resp, err := r.get(ctx, "application/json", "limit=7&wait=5")
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -159,13 +161,23 @@ func (s *server) peak() int64 {
 // withUs has a child die with the tests, however they end.
 var withUs = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 
-// freeAddress returns an address of this machine that nobody listens on.
+// givenAddresses are those that freeAddress has returned.
+var givenAddresses sync.Map
+
+// freeAddress returns an address of this machine that nobody listens on, below the ports that
+// connections and listeners on port 0 take: nobody takes it while a server is away.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	for {
+		address := fmt.Sprint("127.0.0.1:", 15_000+rand.IntN(15_000))
+		if _, given := givenAddresses.LoadOrStore(address, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", address); err == nil {
+			require.NoError(t, l.Close())
+			return address
+		}
+	}
 }
 
 // eventually waits until the condition holds.

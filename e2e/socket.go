@@ -11,7 +11,7 @@ import (
 // readSocket reads a WebSocket. Of the codes that it may be closed with one says that the
 // job is over; the others, and a connection that breaks, that it is to come back.
 func (r *reader) readSocket(ctx context.Context) error {
-	address := "ws" + strings.TrimPrefix(r.base, "http") + "/v1/jobs/" + r.job + "/events?after=" + r.last()
+	address := "ws" + strings.TrimPrefix(r.base, "http") + r.where() + "after=" + r.last()
 	c, resp, err := websocket.Dial(ctx, address, &websocket.DialOptions{Subprotocols: []string{"millstream.v1"}})
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {

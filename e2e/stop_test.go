@@ -20,7 +20,7 @@ func TestStopHandsBack(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t)
 	s := start(t, object{
-		"drain": "2s",
+		"drain": "8s",
 		"kinds": object{"tokens": object{"http": object{"url": up.URL, "idempotent": true}, "max_attempts": 1}},
 	})
 	j := s.submit("tokens", object{})

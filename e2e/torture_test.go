@@ -63,8 +63,8 @@ func TestTortureFindsWhatIsBroken(t *testing.T) {
 		seeds  []int
 		column func(verdict) int
 	}{
-		{"broken_ack", []int{2, 3, 4}, func(v verdict) int { return v.Lost }},
-		{"broken_fence", []int{5, 6, 7}, func(v verdict) int { return v.Zombies }},
+		{"broken_ack", []int{2, 3, 4, 8, 9}, func(v verdict) int { return v.Lost }},
+		{"broken_fence", []int{5, 6, 7, 10, 11}, func(v verdict) int { return v.Zombies }},
 	} {
 		t.Run(tt.tag, func(t *testing.T) {
 			victim := filepath.Join(t.TempDir(), "millstream")

@@ -30,7 +30,7 @@ func TestAnotherTransportAfterEveryEvent(t *testing.T) {
 		}
 		r := &reader{record: record{job: j.ID}, base: s.base, hang: func() bool { return true }, seen: new(atomic.Int64)}
 		ways := slices.Sorted(maps.Keys(transports))
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
 		for n := 0; !r.over && len(r.surprises) == 0 && ctx.Err() == nil; n++ {
 			_ = transports[ways[n%len(ways)]](r, ctx) // what it got it wrote down
 		}
@@ -49,7 +49,7 @@ func TestReadersOfAllTimes(t *testing.T) {
 	seen := new(atomic.Int64)
 	var readers []*reader
 	var all sync.WaitGroup
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
 	defer cancel()
 	come := func() {
 		for _, name := range slices.Sorted(maps.Keys(transports)) {

@@ -52,7 +52,7 @@ func (w *watched) say(from, to int) {
 func (w *watched) over() {
 	w.t.Helper()
 	w.call.end()
-	pollPage(w.t, w.page, `window.ended === "over"`)
+	eventually(w.t, "the page sees the end", func() bool { return evaluate[bool](w.t, w.page, `window.ended === "over"`) })
 	want := w.events(w.job.ID, "").rest()
 	seen := evaluate[[]json.RawMessage](w.t, w.page, "seen")
 	require.Len(w.t, seen, len(want))
@@ -75,9 +75,16 @@ func TestWatch(t *testing.T) {
 			var p *proxy
 			w := watchIt(t, nil, func(s *server) string {
 				p = newProxy(t, s.address(), cuts...)
+				p.hurry = true
 				return p.URL()
 			})
-			w.say(0, 40)
+			said := 40
+			w.say(0, said)
+			eventually(t, "every cut is made, and the page listens again", func() bool { // slow as it may be to come back, the job is not over before
+				w.say(said, said+1)
+				said++
+				return len(p.streams()) > len(cuts) && p.live.Load() == 1
+			})
 			w.over()
 			require.Empty(t, evaluate[[]string](t, w.page, "transports"), "it is the stream")
 			require.Len(t, p.streams(), len(cuts)+1, "and does not come back behind the end")
@@ -101,12 +108,31 @@ func TestWatchBehindAMutingProxy(t *testing.T) {
 			w := watchIt(t, object{"firstFrame": 500}, func(s *server) string { return newMute(t, s.address(), headers) })
 			w.say(0, 5)
 			w.seen(7)
-			require.Equal(t, []string{"polling"}, evaluate[[]string](t, w.page, "transports"))
+			eventually(t, "the page polls", func() bool { return evaluate[bool](t, w.page, `transports.join() === "polling"`) })
 			w.say(5, 10)
 			w.seen(12)
 			w.over()
 		})
 	}
+}
+
+// A server that is away when a page begins is none that something holds back: the page listens as soon
+// as it is there.
+func TestWatchBeginsBeforeTheServer(t *testing.T) {
+	t.Parallel()
+	var p *proxy
+	w := watchIt(t, object{"firstFrame": 300}, func(s *server) string { // it asks for a page again, and is answered, before the browser tries again after 3 s
+		p = newProxy(t, s.address())
+		p.away.Store(true)
+		return p.URL()
+	})
+	eventually(t, "the page has asked for the stream, and for a page", func() bool { return p.refused.Load() >= 3 })
+	p.away.Store(false)
+	w.say(0, 5)
+	w.seen(7)
+	eventually(t, "the page listens", func() bool { return p.live.Load() == 1 })
+	w.over()
+	require.Empty(t, evaluate[[]string](t, w.page, "transports"))
 }
 
 // A page that has slept does not trust its stream: it asks for what came meanwhile, and
