@@ -32,17 +32,19 @@ type size struct {
 	sweep    time.Duration // in which the index has surely forgotten them
 	steps    int           // of the job that is followed in all ways
 	step     time.Duration // between two of them
+	hooked   int           // jobs whose end is delivered, in one round
 }
 
 var (
 	full = size{
 		rounds: 5, block: 2 * time.Second, clients: 64, jobs: 2000, readers: 1000, idle: 5000,
 		history: []int{1_000, 100_000}, resumes: 100, stored: 100_000, finished: 200_000,
-		settle: 10 * time.Second, sweep: 20 * time.Second, steps: 20, step: 1500 * time.Millisecond,
+		settle: 10 * time.Second, sweep: 20 * time.Second, steps: 20, step: 1500 * time.Millisecond, hooked: 5_000,
 	}
 	small = size{
 		rounds: 1, block: 200 * time.Millisecond, clients: 8, jobs: 100, readers: 100, idle: 200,
 		history: []int{100, 2_000}, resumes: 20, stored: 1_000, finished: 2_000, settle: 3 * time.Second, steps: 5, step: 50 * time.Millisecond,
+		hooked: 200,
 	}
 )
 

@@ -2,7 +2,7 @@
 // server can do, in one run on one machine. What it prints is Markdown.
 //
 //	bench ──starts──▶ millstream (mill), the bare handlers (floor), the log alone (log)
-//	      ──starts──▶ those who submit (load) and those who read (reader)
+//	      ──starts──▶ those who submit (load), those who read (reader), who gets and sends webhooks (hook)
 //
 // Each of them is a process of its own (proc), and only the server's own time
 // counts. Speed differs between machines, and on one machine between days; ratios
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/millstream/millstream/bench/internal/floor"
+	"github.com/millstream/millstream/bench/internal/hook"
 	"github.com/millstream/millstream/bench/internal/load"
 	eventlog "github.com/millstream/millstream/bench/internal/log"
 	"github.com/millstream/millstream/bench/internal/mill"
@@ -30,17 +31,19 @@ import (
 
 // The roles that this program plays.
 const (
-	millRole   = "mill"
-	floorRole  = "floor"
-	logRole    = "log"
-	loadRole   = "load"
-	readerRole = "reader"
+	millRole     = "mill"
+	floorRole    = "floor"
+	logRole      = "log"
+	loadRole     = "load"
+	readerRole   = "reader"
+	receiverRole = "receiver"
+	senderRole   = "sender"
 )
 
 func roles() map[string]any {
 	return map[string]any{
 		millRole: new(mill.Server), floorRole: new(floor.Server), logRole: new(eventlog.Log),
-		loadRole: new(load.Load), readerRole: new(reader.Reader),
+		loadRole: new(load.Load), readerRole: new(reader.Reader), receiverRole: new(hook.Receiver), senderRole: new(hook.Sender),
 	}
 }
 
@@ -62,6 +65,7 @@ var measurements = []measurement{
 	{"isolation", isolation},
 	{"expiry", expiry},
 	{"polling", polling},
+	{"webhooks", webhooks},
 }
 
 func main() {

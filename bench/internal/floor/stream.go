@@ -41,7 +41,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	for {
 		select {
 		case e := <-events:
-			fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", e.id, e.typ, e.data)
+			fmt.Fprintf(w, "event: %s\ndata: %s\nid: %s\n\n", e.typ, e.data, e.id)
 			w.(http.Flusher).Flush()
 		case <-r.Context().Done():
 			return

@@ -43,11 +43,11 @@ const kind = "talk"
 func (l *Log) Open(c Config, _ *struct{}) error {
 	rules := job.Kind{Name: kind, Concurrency: c.Jobs, QueueLimit: c.Jobs, Timeout: time.Hour}.WithDefaults()
 	q, late := queue.New(rules), new(lateLog)
-	h := hub.New(late, hub.Options{})
+	h := hub.New(late, nil, hub.Options{})
 	var err error
 	l.broker, err = broker.Open(context.Background(), broker.Options{
 		Dir: c.Data, MaxStore: 20 << 30, Kinds: []job.Kind{rules}, Queue: q,
-		Folds: []func(*job.Commit){q.Fold, h.Fold, l.see},
+		Folds: []func(*job.Commit){q.Fold, h.Fold, l.see}, Tail: h,
 	})
 	if err != nil {
 		return err

@@ -6,11 +6,13 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"github.com/millstream/millstream/pkg/job"
 	"github.com/millstream/millstream/pkg/millstream"
+	"github.com/millstream/millstream/pkg/standardwebhooks"
 )
 
 // The kinds that are served.
@@ -47,7 +49,11 @@ func (s *Server) Run(c Config, url *string) error {
 	config := millstream.Config{
 		Listen: "127.0.0.1:0", Data: c.Data, PowerSafe: c.PowerSafe, Heartbeat: time.Hour, // no beats among what is counted
 		Limits: millstream.Limits{EventsPerJob: math.MaxInt32, BytesPerJob: 1 << 40, Streams: c.Streams},
-		Ready:  func(url string) { ready <- url },
+		Webhooks: millstream.Webhooks{
+			Secrets: []string{standardwebhooks.NewSecret()},
+			Allow:   []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		},
+		Ready: func(url string) { ready <- url },
 	}
 	go func() { s.ended <- millstream.New(config, s.kinds()...).Run(ctx) }()
 	select {
