@@ -174,7 +174,7 @@ func TestDeliveriesElsewhereAreTheLeaders(t *testing.T) {
 		require.NoError(t, err)
 		*stream = changed
 	}
-	_, err := s.setDelivery(t.Context(), "due.a.b", []byte("d"), 0)
+	_, err := s.setDelivery(t.Context(), "due.a.b", []byte("d"), 0, nil)
 	require.NoError(t, err)
 	_, err = s.setKey(t.Context(), "k", []byte("v"), time.Hour, true)
 	require.NoError(t, err)
@@ -187,7 +187,7 @@ func TestDeliveriesElsewhereAreTheLeaders(t *testing.T) {
 	}
 	d, err := s.delivery(t.Context(), "due.a.b")
 	require.NoError(t, err)
-	require.Equal(t, "d", string(d))
+	require.Equal(t, "d", string(d.data))
 	was(hooksStream)
 	_, err = s.delivery(t.Context(), "due.a.c")
 	require.ErrorIs(t, err, errNone)

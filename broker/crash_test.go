@@ -154,12 +154,12 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 	return finished
 }
 
-func (c *crash) setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
+func (c *crash) setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration, was *seen) (uint64, error) {
 	do, tell := c.step()
 	if !do {
 		return 0, errClosed
 	}
-	if place, err := c.store.setDelivery(ctx, name, data, ttl); err != nil || tell {
+	if place, err := c.store.setDelivery(ctx, name, data, ttl, was); err != nil || tell {
 		return place, err
 	}
 	return 0, errClosed

@@ -19,6 +19,7 @@ type memory struct {
 	archive  map[string]entryTTL
 	keyed    map[string]entryTTL
 	hooks    map[string]entryTTL
+	hooked   uint64 // place of the last one ever kept
 	settings map[string][]byte
 	verdicts []func() // to be told, in order
 	closed   bool
@@ -28,8 +29,9 @@ type memory struct {
 }
 
 type entryTTL struct {
-	data []byte
-	end  time.Time // zero: never
+	data  []byte
+	end   time.Time // zero: never
+	place uint64    // of a delivery
 }
 
 func newMemory() *memory {
@@ -259,7 +261,7 @@ func (m *memory) setKey(_ context.Context, name string, data []byte, ttl time.Du
 		return 0, errRefused
 	}
 	forget(m.keyed)
-	m.keyed[name] = entryTTL{data, time.Now().Add(ttl)}
+	m.keyed[name] = entryTTL{data: data, end: time.Now().Add(ttl)}
 	return 0, nil
 }
 

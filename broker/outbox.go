@@ -22,12 +22,13 @@ import (
 //	                         ▼ delivered, or given up
 //	                    over.<job>.<event>, for a while ──▶ due.… removed
 //
-// Whoever changes what is stored of a job's deliveries holds the job's lock: one that
-// was erased meanwhile does not come back.
+// Whoever changes what is stored of a job's deliveries holds the job's lock, and writes only
+// over what it has seen: one that was erased meanwhile does not come back.
 
 const (
 	duePrefix  = "due."
 	overPrefix = "over."
+	anyPrefix  = "*." // one of these, see seen
 	// deadTime is how long at least a dead letter is kept: over a week-end, and the days
 	// that it takes to find out.
 	deadTime = 7 * 24 * time.Hour
@@ -82,25 +83,36 @@ func (b *Broker) create(ctx context.Context, d *job.Delivery) error {
 		return err
 	}
 	defer unlock()
+	doubted := b.doubted(d)
+	if !doubted { // it is new, as good as always
+		if _, err = b.setDue(ctx, d, &seen{name: anyPrefix + deliveryName(d.Job, d.ID)}); !errors.Is(err, errRefused) {
+			return err
+		}
+	}
 	was, err := b.delivery(ctx, d.Job, d.ID)
 	switch {
 	case errors.Is(err, job.ErrNotFound):
-	case err != nil, was.State != job.DeliveryPending, !b.doubted(d):
+	case err != nil, was.State != job.DeliveryPending, !doubted:
 		return err
 	default:
 		d = &was
 		d.Round++
 	}
-	_, err = b.setDue(ctx, d)
+	_, err = b.setDue(ctx, d, nil)
 	return err
 }
 
 // setDue stores a delivery that is pending, and tells of it. taken is false if so many wait
 // already that it was given up. After an error it is in doubt whether it is stored, and
-// nobody was told.
-func (b *Broker) setDue(ctx context.Context, d *job.Delivery) (taken bool, err error) {
+// nobody was told; unless that is errRefused: what is stored is not as was says.
+func (b *Broker) setDue(ctx context.Context, d *job.Delivery, was *seen) (taken bool, err error) {
+	d.Version = 0 // of what it takes the place of
 	b.doubt(d)
-	if err := b.setDelivery(ctx, duePrefix, d, 0); err != nil {
+	err = b.setDelivery(ctx, duePrefix, d, 0, was)
+	if errors.Is(err, errRefused) {
+		b.sure(d.Job)
+	}
+	if err != nil {
 		return false, err
 	}
 	if d.Round > 0 {
@@ -109,7 +121,7 @@ func (b *Broker) setDue(ctx context.Context, d *job.Delivery) (taken bool, err e
 		}
 	}
 	if taken = b.told(d); !taken {
-		if err := b.endDelivery(ctx, crowded(d)); err != nil {
+		if err := b.endDelivery(ctx, crowded(d), nil); err != nil {
 			return false, err
 		}
 	}
@@ -130,20 +142,20 @@ func crowded(d *job.Delivery) *job.Delivery {
 }
 
 // endDelivery stores a delivery that was made, or given up. The job's lock is held.
-func (b *Broker) endDelivery(ctx context.Context, d *job.Delivery) error {
-	if err := b.setDelivery(ctx, overPrefix, d, keptFor(d)); err != nil {
+func (b *Broker) endDelivery(ctx context.Context, d *job.Delivery, was *seen) error {
+	if err := b.setDelivery(ctx, overPrefix, d, keptFor(d), was); err != nil {
 		return err
 	}
 	return b.store.dropDeliveries(ctx, duePrefix+deliveryName(d.Job, d.ID))
 }
 
-func (b *Broker) setDelivery(ctx context.Context, prefix string, d *job.Delivery, ttl time.Duration) error {
-	return b.setHook(ctx, prefix+deliveryName(d.Job, d.ID), mustJSON(d), ttl)
+func (b *Broker) setDelivery(ctx context.Context, prefix string, d *job.Delivery, ttl time.Duration, was *seen) error {
+	return b.setHook(ctx, prefix+deliveryName(d.Job, d.ID), mustJSON(d), ttl, was)
 }
 
-func (b *Broker) setHook(ctx context.Context, name string, text []byte, ttl time.Duration) error {
+func (b *Broker) setHook(ctx context.Context, name string, text []byte, ttl time.Duration, was *seen) error {
 	data := seal(name, text)
-	place, err := b.store.setDelivery(ctx, name, data, ttl)
+	place, err := b.store.setDelivery(ctx, name, data, ttl, was)
 	if err != nil {
 		return err
 	}
@@ -170,9 +182,11 @@ func (b *Broker) Delivery(ctx context.Context, id job.ID, event string) (job.Del
 func (b *Broker) delivery(ctx context.Context, id job.ID, event string) (d job.Delivery, err error) {
 	for _, prefix := range []string{duePrefix, overPrefix} {
 		name := prefix + deliveryName(id, event)
-		data, err := b.store.delivery(ctx, name)
+		s, err := b.store.delivery(ctx, name)
 		if err == nil {
-			return openDelivery(name, data)
+			d, err = openDelivery(name, s.data)
+			d.Version = s.position
+			return d, err
 		}
 		if !errors.Is(err, errNone) {
 			return d, err
@@ -243,18 +257,28 @@ func (b *Broker) Tried(ctx context.Context, d *job.Delivery) error {
 		return err
 	}
 	defer unlock()
-	name := duePrefix + deliveryName(d.Job, d.ID)
-	data, err := b.store.delivery(ctx, name)
+	was := seen{duePrefix + deliveryName(d.Job, d.ID), d.Version}
+	if was.place > 0 {
+		if err := b.setTried(ctx, d, &was); !errors.Is(err, errRefused) {
+			return err
+		}
+	}
+	s, err := b.store.delivery(ctx, was.name)
 	if err != nil {
 		return orNotFound(err)
 	}
-	if was, err := openDelivery(name, data); err == nil && was.Round != d.Round { // if it is damaged, it is mended now
+	if other, err := openDelivery(was.name, s.data); err == nil && other.Round != d.Round { // if it is damaged, it is mended now
 		return job.ErrNotFound
 	}
+	was.place = s.position
+	return b.setTried(ctx, d, &was)
+}
+
+func (b *Broker) setTried(ctx context.Context, d *job.Delivery, was *seen) error {
 	if d.State == job.DeliveryPending {
-		return b.setDelivery(ctx, duePrefix, d, 0)
+		return b.setDelivery(ctx, duePrefix, d, 0, was)
 	}
-	return b.endDelivery(ctx, d)
+	return b.endDelivery(ctx, d, was)
 }
 
 func orNotFound(err error) error {
@@ -292,7 +316,7 @@ func (b *Broker) Replay(ctx context.Context, id job.ID, event string) (d job.Del
 	}
 	d.State, d.Tries, d.Since, d.NextAt, d.SettledAt = job.DeliveryPending, 0, now(), now(), time.Time{}
 	d.Round++
-	taken, err := b.setDue(ctx, &d)
+	taken, err := b.setDue(ctx, &d, nil)
 	if err == nil && !taken {
 		err = job.Problemf("queue-full", "Too many deliveries wait for this receiver.")
 	}
@@ -332,50 +356,7 @@ func (b *Broker) loadDeliveries(ctx context.Context, marked marks) error {
 	b.hooksEnded = last
 	for _, d := range many {
 		b.log.Warn("webhook given up", zap.String("job", string(d.Job)), zap.String("delivery", d.ID), zap.String("error", d.Last.Error))
-		err = errors.Join(err, b.endDelivery(ctx, d))
+		err = errors.Join(err, b.endDelivery(ctx, d, nil))
 	}
 	return err
-}
-
-// How far the events of a live job were sent that do not end it is noted for as long as the
-// longest delay: a note that nobody needs any more goes by itself.
-const (
-	followedPrefix = "sent."
-	followedName   = ".events"
-	followedTime   = 31 * 24 * time.Hour
-)
-
-// SetFollowed notes how far the events of a job were sent.
-func (b *Broker) SetFollowed(ctx context.Context, id job.ID, after job.Cursor) error {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	unlock, err := b.lockDeliveries(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if j, ok := b.standing(id); !ok || j.Erased {
-		return nil
-	}
-	name := followedPrefix + string(id) + followedName
-	return b.setHook(ctx, name, []byte(after.String()), followedTime)
-}
-
-// Followed returns what SetFollowed has noted; if there is nothing, the place before the
-// first event.
-func (b *Broker) Followed(ctx context.Context, id job.ID) (job.Cursor, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	name := followedPrefix + string(id) + followedName
-	data, err := b.store.delivery(ctx, name)
-	if errors.Is(err, errNone) {
-		return job.Cursor{}, nil
-	}
-	if err == nil {
-		data, err = unseal(name, data)
-	}
-	if err != nil {
-		return job.Cursor{}, unavailable(err)
-	}
-	return job.ParseCursor(string(data))
 }

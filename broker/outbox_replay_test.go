@@ -37,8 +37,8 @@ func (s *deaf) answer() error {
 	return errDeaf
 }
 
-func (s *deaf) setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error) {
-	place, err := s.store.setDelivery(ctx, name, data, ttl)
+func (s *deaf) setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration, was *seen) (uint64, error) {
+	place, err := s.store.setDelivery(ctx, name, data, ttl, was)
 	return place, errors.Join(err, s.answer())
 }
 

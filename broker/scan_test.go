@@ -11,7 +11,7 @@ import (
 // thousand consumers.
 func TestLookingLeavesNothing(t *testing.T) {
 	s := openShelf(t, t.TempDir())
-	_, err := s.setDelivery(t.Context(), "over.job.1", []byte("x"), time.Hour)
+	_, err := s.setDelivery(t.Context(), "over.job.1", []byte("x"), time.Hour, nil)
 	require.NoError(t, err)
 	for range 3 {
 		for pattern, want := range map[string]int{"due.job.*": 0, "over.job.*": 1} {

@@ -68,10 +68,11 @@ type store interface {
 	dropKey(ctx context.Context, name string) error
 
 	// setDelivery keeps data of a delivery under name for ttl, in place of what was there, and
-	// returns its place; ttl 0: for ever.
-	setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration) (uint64, error)
-	// delivery returns what setDelivery keeps under name; errNone.
-	delivery(ctx context.Context, name string) ([]byte, error)
+	// returns its place; ttl 0: for ever. It fails with errRefused if it is not as was says;
+	// nil: however it is.
+	setDelivery(ctx context.Context, name string, data []byte, ttl time.Duration, was *seen) (uint64, error)
+	// delivery returns what setDelivery keeps under name, and its place; errNone.
+	delivery(ctx context.Context, name string) (stored, error)
 	// deliveries calls each with all entries whose names have as many tokens as the pattern,
 	// and the same; a token * is any. It returns the place of the last entry ever kept.
 	deliveries(ctx context.Context, pattern string, each func(stored)) (last uint64, err error)
