@@ -143,7 +143,7 @@ func crowded(d *job.Delivery) *job.Delivery {
 
 // endDelivery stores a delivery that was made, or given up. The job's lock is held.
 func (b *Broker) endDelivery(ctx context.Context, d *job.Delivery, was *seen) error {
-	if err := b.setDelivery(ctx, overPrefix, d, keptFor(d), was); err != nil {
+	if err := b.setDelivery(ctx, overPrefix, lean(d), keptFor(d), was); err != nil {
 		return err
 	}
 	return b.store.dropDeliveries(ctx, duePrefix+deliveryName(d.Job, d.ID))
@@ -313,6 +313,11 @@ func (b *Broker) Replay(ctx context.Context, id job.ID, event string) (d job.Del
 	}
 	if d.Fresh(now()) && !b.doubted(&d) { // each replay takes a place in line
 		return d, nil
+	}
+	if d.State == job.Delivered && d.Body == nil {
+		if d.Body, err = b.sent(ctx, &d); err != nil {
+			return d, err
+		}
 	}
 	d.State, d.Tries, d.Since, d.NextAt, d.SettledAt = job.DeliveryPending, 0, now(), now(), time.Time{}
 	d.Round++

@@ -72,7 +72,7 @@ func (e *ear) heard() []job.Delivery {
 }
 
 func pending() *job.Delivery {
-	return &job.Delivery{ID: "1-1-1", Job: job.NewID(), State: job.DeliveryPending, URL: "https://a/", KeptUntil: time.Now()}
+	return &job.Delivery{ID: "1-1-1", Job: job.NewID(), State: job.DeliveryPending, URL: "https://a/", KeptUntil: time.Now(), Body: []byte(`{}`)}
 }
 
 // A replay counts from the moment that it is answered: a try that had begun before, and ends

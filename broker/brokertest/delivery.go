@@ -114,6 +114,16 @@ func testDeliveries(t *testing.T, s Store) {
 	_, err = r.Replay(ctx, id, "1-1-1")
 	require.ErrorIs(t, err, job.ErrNotFound)
 
+	made := again
+	made.State, made.NextAt, made.SettledAt = job.Delivered, time.Time{}, last.Time
+	require.NoError(t, r.Tried(ctx, &made))
+	all, err = r.Deliveries(ctx, id)
+	require.NoError(t, err)
+	require.Empty(t, all[0].Body, "its job has it")
+	again, err = r.Replay(ctx, id, made.ID)
+	require.NoError(t, err)
+	require.Equal(t, string(first.Body), string(again.Body))
+
 	require.NoError(t, r.Erase(ctx, id, "me"))
 	require.ErrorIs(t, r.Tried(ctx, &again), job.ErrNotFound, "who was about to send it hears so")
 	all, err = r.Deliveries(ctx, id)

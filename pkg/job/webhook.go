@@ -48,8 +48,8 @@ type Delivery struct {
 	Tries     int             `json:"tries"`               // since it was made, or sent again by hand
 	Round     int             `json:"round,omitempty"`     // how often it was: what came of a try of another round counts for nothing
 	Last      *Try            `json:"last,omitempty"`
-	Body      json.RawMessage `json:"body"` // that is sent, byte for byte
-	Version   uint64          `json:"-"`    // of what was read, of the store's; 0: unknown
+	Body      json.RawMessage `json:"body,omitempty"` // that is sent, byte for byte; none: it was, and its job has it
+	Version   uint64          `json:"-"`              // of what was read, of the store's; 0: unknown
 }
 
 // Try is what came of sending a delivery once.
