@@ -165,8 +165,8 @@ func (g *group) find(ctx context.Context) (missing int) {
 		if r == nil {
 			continue
 		}
-		j, err := g.b.Job(ctx, job.IDIn(g.ID, i))
-		if errors.Is(err, job.ErrNotFound) {
+		j, there, err := g.b.there(ctx, job.IDIn(g.ID, i))
+		if !there && err == nil {
 			missing++
 			continue
 		}

@@ -145,12 +145,9 @@ func refusedForGood(err error) bool {
 
 // again returns the job of a key that was used, or stores it if who used it could not.
 func (o *once) again(ctx context.Context, rec keyRecord) (job.Job, bool, error) {
-	j, err := o.b.Job(ctx, rec.Job)
-	if err == nil {
-		return j, true, nil
-	}
-	if !errors.Is(err, job.ErrNotFound) {
-		return job.Job{}, false, err
+	j, there, err := o.b.there(ctx, rec.Job)
+	if there || err != nil {
+		return j, there, err
 	}
 	if rec, err = o.b.keyRecord(ctx, o.name); err != nil { // after the look: a job that left before it is noted by now
 		return job.Job{}, false, unavailable(err)
@@ -162,6 +159,22 @@ func (o *once) again(ctx context.Context, rec keyRecord) (job.Job, bool, error) 
 		return job.Job{}, false, err
 	}
 	return o.enter(ctx, rec.Job)
+}
+
+// there returns a job that is there, as Job does. One that was erased, and has not left the log
+// yet, is there too: job.ErrNotFound.
+func (b *Broker) there(ctx context.Context, id job.ID) (j job.Job, there bool, err error) {
+	j, err = b.Job(ctx, id)
+	switch {
+	case err == nil:
+		return j, true, nil
+	case !errors.Is(err, job.ErrNotFound):
+		return j, false, err
+	}
+	if _, there = b.standing(id); there {
+		return j, true, err
+	}
+	return j, false, nil
 }
 
 // knows reports whether the job of a key's record is there, or was.
@@ -177,8 +190,8 @@ func (b *Broker) knows(ctx context.Context, name string) (bool, error) {
 	case rec.Stored || rec.Batch != "":
 		return true, nil
 	}
-	_, err = b.Job(ctx, rec.Job)
-	return !errors.Is(err, job.ErrNotFound), nil
+	_, there, err := b.there(ctx, rec.Job)
+	return there || err != nil, nil
 }
 
 // lockKey waits until nobody else uses the key.

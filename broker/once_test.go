@@ -149,3 +149,48 @@ func TestOnceOfAJobThatGoesMeanwhile(t *testing.T) {
 	require.ErrorIs(t, err, job.ErrNotFound)
 	require.True(t, replayed)
 }
+
+// betweenLooks is a store where something happens behind the second look at a key.
+type betweenLooks struct {
+	store
+	asked  atomic.Int32
+	happen func()
+}
+
+func (s *betweenLooks) key(ctx context.Context, name string) ([]byte, error) {
+	data, err := s.store.key(ctx, name)
+	if s.asked.Add(1) == 2 {
+		s.happen()
+	}
+	return data, err
+}
+
+// A job that was erased while it ran, and leaves the log while its key comes again, is not made
+// again; nor is one of a batch.
+func TestOnceOfAnErasedJobThatLeaves(t *testing.T) {
+	for _, batch := range []bool{false, true} {
+		s := &betweenLooks{store: newShared(t)}
+		b := node(t, s)
+		submit := func() (job.ID, error) {
+			if !batch {
+				j, _, err := once1(t, b)
+				return j.ID, err
+			}
+			got, err := b.SubmitAll(t.Context(), "key", "f", []*job.Request{{Kind: testKind}})
+			require.NoError(t, err)
+			return got.Outcomes[0].Job.ID, got.Outcomes[0].Err
+		}
+		id, err := submit()
+		require.NoError(t, err)
+		task := claimFrom(t, b, id)
+		require.NoError(t, b.Erase(t.Context(), id, "me"))
+		s.asked.Store(0)
+		s.happen = func() {
+			require.NoError(t, task.fail(t.Context(), context.Canceled))
+			require.Eventually(t, func() bool { return entryOf(b, id) == nil }, timeToWait, tick)
+			b.purgeBelow(b.mark())
+		}
+		_, err = submit()
+		require.ErrorIs(t, err, job.ErrNotFound)
+	}
+}

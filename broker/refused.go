@@ -11,8 +11,8 @@ import (
 
 // readOn finds out why bt was refused: it reads what the job has behind the fence.
 // Our own message there means that an earlier try of the same publish was stored.
-// All else is folded, and the proposals are asked again. Nothing there means that
-// the job was erased.
+// All else is folded, and the proposals are asked again; but not of a job that is over and
+// has left for the archive, which was told once. Nothing there means that the job was erased.
 func (b *Broker) readOn(e *entry, bt *batch) {
 	if err := b.store.sync(b.ctx); err != nil { // it is told as stored, or shown, below
 		b.mu.Lock()
@@ -37,7 +37,7 @@ func (b *Broker) readOn(e *entry, bt *batch) {
 			return
 		}
 		found, position = true, s.position
-		if b.overtaken(e, s) {
+		if b.overtaken(e, bt, s) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.settle(e, bt, 0, job.ErrLeaseLost)
@@ -68,19 +68,26 @@ func (b *Broker) erased(subject string) error {
 	}
 }
 
-// overtaken reports whether what was between the job's tail and s has been archived, or
-// moved, and purged: by another process, which has the job now. The message at the tail
-// went with it; as long as that is there, a hole behind it is damage.
-func (b *Broker) overtaken(e *entry, s stored) bool {
+// overtaken reports whether the job has gone on without e: that it is over, and has left for
+// the archive, or what was between the job's tail and s has been archived, or moved, and
+// purged by another process, which has the job now. The message at the tail went with it; as
+// long as that is there, a hole behind it is damage.
+func (b *Broker) overtaken(e *entry, bt *batch, s stored) bool {
 	m, err := decode(s.subject, s.data)
 	b.mu.Lock()
 	next, tail := e.job.Cursor.Seq+1, e.tail
 	b.mu.Unlock()
-	if err != nil || m.First <= next {
+	switch {
+	case err != nil, m.Writer == bt.frame.Writer:
 		return false
+	case m.First > next:
+		_, err = b.store.get(b.ctx, tail)
+		return errors.Is(err, errNone)
+	case tail == 0: // it is new here
+		_, err = b.store.archived(b.ctx, string(e.job.ID))
+		return err == nil
 	}
-	_, err = b.store.get(b.ctx, tail)
-	return errors.Is(err, errNone)
+	return false
 }
 
 // adopt folds a message that somebody else stored, or settles bt if it is bt's own.

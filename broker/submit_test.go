@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream/millstream/pkg/job"
+	"github.com/millstream/millstream/pkg/queue"
 )
 
 // What a job was asked for lies in the store while it waits: ten thousand that wait
@@ -36,4 +38,34 @@ func TestSubmitToAStoreThatDoesNotAnswer(t *testing.T) {
 		require.Equal(t, storeTime, time.Since(begin))
 		answer()
 	})
+}
+
+// The same id again, of a job that is over and has left for the archive, while its messages are
+// in the log yet: it is that job, and nobody is told of it a second time.
+func TestSubmitOfOneThatHasLeft(t *testing.T) {
+	var mu sync.Mutex
+	told := map[job.ID]int{}
+	k := job.Kind{Name: testKind, Concurrency: 100, Backoff: job.Backoff{First: 1, Max: 1}}
+	q := queue.New(k)
+	b, err := open(t.Context(), newShared(t), Options{Kinds: []job.Kind{k}, Queue: q, Folds: []func(*job.Commit){q.Fold, func(c *job.Commit) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[c.Job.ID] += len(c.Events)
+	}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	submit := func(id job.ID) job.Job {
+		j, err := b.Submit(t.Context(), id, &job.Request{Kind: testKind})
+		require.NoError(t, err)
+		return j
+	}
+	submit(job.NewID()) // which waits, and holds back the purge
+	id := job.NewID()
+	submit(id)
+	require.NoError(t, claimFrom(t, b, id).succeed(t.Context()))
+	require.Eventually(t, func() bool { return b.Archived(id) }, timeToWait, tick)
+	require.Equal(t, job.StatusSucceeded, submit(id).Status)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Equal(t, 3, told[id])
 }
