@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,7 +88,7 @@ func TestReport(t *testing.T) {
 // The lease has the value of a JSON input, and the server the bytes.
 func TestLeaseOfJSON(t *testing.T) {
 	body := "{ \"a\" : \"\\u003cb>\" }\n"
-	asked := 0
+	var asked atomic.Int32
 	c := against(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/leases" {
 			fmt.Fprintf(w, leaseJSON, `{"a":"\u003cb>"}`, "application/geo+json", "null")
@@ -95,7 +96,7 @@ func TestLeaseOfJSON(t *testing.T) {
 		}
 		require.Equal(t, "/v1/leases/a.b.c/input", r.URL.Path)
 		w.Header().Set("ETag", `"abc"`)
-		if asked++; asked == 1 {
+		if asked.Add(1) == 1 {
 			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 			_, _ = io.WriteString(w, body[:7])
 			panic(http.ErrAbortHandler)
@@ -111,7 +112,7 @@ func TestLeaseOfJSON(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, body, string(got))
 	require.NoError(t, in.Close())
-	require.Equal(t, 2, asked)
+	require.EqualValues(t, 2, asked.Load())
 }
 
 func TestLeaseOfJSON_lost(t *testing.T) {
@@ -133,7 +134,7 @@ func TestLeaseOfJSON_lost(t *testing.T) {
 // A large input is read from where it is, over as many connections as it takes.
 func TestLeaseOfLargeInput(t *testing.T) {
 	body := strings.Repeat("0123456789", 100_000)
-	asked := 0
+	var asked atomic.Int32
 	c := against(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/leases" {
 			fmt.Fprintf(w, leaseJSON, `{"href":"/v1/leases/a.b.c/input","size":1000000,"type":"x/y","sha256":"abc"}`, "x/y", "null")
@@ -141,7 +142,7 @@ func TestLeaseOfLargeInput(t *testing.T) {
 		}
 		require.Equal(t, "/v1/leases/a.b.c/input", r.URL.Path)
 		w.Header().Set("ETag", `"abc"`)
-		if asked++; asked == 1 {
+		if asked.Add(1) == 1 {
 			w.Header().Set("Content-Length", "1000000")
 			_, _ = io.WriteString(w, body[:400_000])
 			panic(http.ErrAbortHandler)
@@ -160,5 +161,5 @@ func TestLeaseOfLargeInput(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, body == string(got))
 	require.NoError(t, in.Close())
-	require.Equal(t, 2, asked)
+	require.EqualValues(t, 2, asked.Load())
 }
