@@ -51,10 +51,7 @@ func batchAt(t *testing.T, n int, after bool) (finished bool) {
 	}
 	b.archiveOver()
 	b.purgeBelow(b.mark())
-	c.mu.Lock()
-	finished = c.left > 0
-	c.mu.Unlock()
-	halt(b)
+	finished = c.end(b)
 
 	next := node(t, s)
 	var mu sync.Mutex
@@ -235,7 +232,7 @@ func TestKeyOfABatch(t *testing.T) {
 // A batch takes no more room than there is for all of it together.
 func TestBatchThatIsLargerThanTheRoom(t *testing.T) {
 	b := node(t, narrow{newShared(t), 1 << 20}) // of which nine tenths are for submits, and each job takes twice
-	require.Eventually(t, func() bool { return b.room.limit.Load() > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.room.limit.Load() > 0 }, timeToWait, tick)
 	const each = 100_000
 	requests := make([]*job.Request, 10)
 	for i := range requests {

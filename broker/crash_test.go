@@ -29,6 +29,15 @@ func (c *crash) step() (do, tell bool) {
 	return c.left > 0 || c.left == 0 && c.after, c.left > 0
 }
 
+// end ends the process, and reports whether all was done before the crash came. What the
+// process had under way has come to its end then: a dead one does not write beside the next.
+func (c *crash) end(b *Broker) (finished bool) {
+	halt(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left > 0
+}
+
 func (c *crash) publish(subject string, fence uint64, data []byte, done func(uint64, error)) {
 	do, tell := c.step()
 	switch {
@@ -65,6 +74,17 @@ func (c *crash) setKey(ctx context.Context, name string, data []byte, ttl time.D
 		return place, err
 	}
 	return 0, errClosed
+}
+
+func (c *crash) remove(ctx context.Context, prefix string) error {
+	do, tell := c.step()
+	if !do {
+		return errClosed
+	}
+	if err := c.store.remove(ctx, prefix); err != nil || tell {
+		return err
+	}
+	return errClosed
 }
 
 func (c *crash) purge(ctx context.Context, below uint64) error {
@@ -121,12 +141,7 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 	}
 	b.archiveOver()
 	b.purgeBelow(b.mark())
-	c.mu.Lock()
-	finished = c.left > 0
-	c.mu.Unlock()
-	b.mu.Lock()
-	b.stop()
-	b.mu.Unlock()
+	finished = c.end(b)
 
 	next := node(t, s)
 	for id, status := range acked {
@@ -147,7 +162,7 @@ func crashAt(t *testing.T, n int, after bool) (finished bool) {
 	next.archiveOver()
 	next.purgeBelow(next.mark())
 	for id := range acked {
-		require.Eventually(t, func() bool { return next.Archived(id) }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return next.Archived(id) }, timeToWait, tick)
 		types := typesOf(t, next, id)
 		require.Equal(t, job.Succeeded, types[len(types)-1])
 	}

@@ -33,12 +33,7 @@ func crashInErase(t *testing.T, n int, after bool) (finished bool) {
 	c.left = n
 	c.mu.Unlock()
 	err := b.Erase(t.Context(), id, "me")
-	c.mu.Lock()
-	finished = c.left > 0
-	c.mu.Unlock()
-	b.mu.Lock()
-	b.stop()
-	b.mu.Unlock()
+	finished = c.end(b)
 	for range 2 {
 		next := node(t, s)
 		if _, found := next.Job(t.Context(), id); err == nil {
@@ -53,9 +48,7 @@ func crashInErase(t *testing.T, n int, after bool) (finished bool) {
 		}
 		_, err := next.Job(t.Context(), holder)
 		require.NoError(t, err)
-		next.mu.Lock()
-		next.stop()
-		next.mu.Unlock()
+		halt(next)
 	}
 	return finished
 }

@@ -36,7 +36,7 @@ func TestLostLeases(t *testing.T) {
 	require.Eventually(t, func() bool {
 		j, err = b.Job(t.Context(), j.ID)
 		return err == nil && j.Status.Over()
-	}, 10*time.Second, time.Millisecond)
+	}, timeToWait, tick)
 	var end struct{ Error job.Problem }
 	require.NoError(t, json.Unmarshal(j.Output, &end))
 	require.Equal(t, "attempts-used-up", end.Error.Name())
@@ -246,7 +246,7 @@ func TestLeaseGoesRoundADamagedJob(t *testing.T) {
 				require.ErrorIs(t, err, job.ErrNotFound)
 				_, err = b.Job(t.Context(), bad)
 				return errors.Is(err, job.ErrDamaged)
-			}, 2*timeToWait, tick, "it is looked for some times, and then no more")
+			}, timeToWait, tick, "it is looked for some times, and then no more")
 			cancel()
 			require.NoError(t, <-worked)
 		})

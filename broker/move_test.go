@@ -133,9 +133,7 @@ func TestMoveOutlivesProcess(t *testing.T) {
 			}
 			before, j := allEvents(t, b, id), entryOf(b, id).job
 			requireFloors(t, b)
-			b.mu.Lock()
-			b.stop()
-			b.mu.Unlock()
+			halt(b)
 
 			next := node(t, s)
 			requireFloors(t, next)
@@ -186,30 +184,27 @@ func TestMovePurgedInTheMiddle(t *testing.T) {
 func TestMoveOfABusyJob(t *testing.T) {
 	b := node(t, newShared(t))
 	task := claimFrom(t, b, submitTo(t, b))
-	const writers, each = 8, 100
+	const moves, writers, each = 20, 8, 5 // each: a writer's, beside each move
+	turns := make(chan struct{}, moves*writers*each)
 	var wg sync.WaitGroup
 	for range writers {
 		wg.Go(func() {
-			for range each {
+			for range turns {
 				require.NoError(t, task.Append(t.Context(), output(strings.Repeat("y", 2000))))
 			}
 		})
 	}
-	over := make(chan struct{})
-	go func() { wg.Wait(); close(over) }()
-	moves := 0
-	for busy := true; busy; moves++ {
-		select {
-		case <-over:
-			busy = false
-		default:
-			require.NoError(t, b.move(entryOf(b, task.Job.ID)))
+	for range moves { // however the writers are scheduled, each move has some beside it
+		for range writers * each {
+			turns <- struct{}{}
 		}
+		require.NoError(t, b.move(entryOf(b, task.Job.ID)))
 	}
-	require.Greater(t, moves, 1)
+	close(turns)
+	wg.Wait()
 	require.NoError(t, task.succeed(t.Context()))
 	events := allEvents(t, b, task.Job.ID)
-	require.Len(t, events, writers*each+3)
+	require.Len(t, events, moves*writers*each+3)
 	for i, e := range events {
 		require.EqualValues(t, i+1, e.Seq)
 	}
@@ -246,9 +241,7 @@ func TestMoveOfADamagedJob(t *testing.T) {
 	m.mu.Lock()
 	m.log[0].data = []byte("damaged")
 	m.mu.Unlock()
-	b.mu.Lock()
-	b.stop()
-	b.mu.Unlock()
+	halt(b)
 	for range 2 { // and after the next restart
 		b = node(t, shared{m})
 		require.NoError(t, b.move(entryOf(b, bad)))
@@ -257,9 +250,7 @@ func TestMoveOfADamagedJob(t *testing.T) {
 		require.ErrorContains(t, err, errDamaged.Error())
 		_, err = b.History(t.Context(), bad, job.Cursor{}, pageSize)
 		require.ErrorContains(t, err, errDamaged.Error())
-		b.mu.Lock()
-		b.stop()
-		b.mu.Unlock()
+		halt(b)
 	}
 	require.Len(t, m.log, 1)
 	a, err := b.partRecord(t.Context(), subjectOf(testKind, bad), m.log[0].position)
@@ -293,12 +284,7 @@ func crashInMove(t *testing.T, n int, after bool) (finished bool) {
 		b.archiveOver()
 	}
 	b.purgeBelow(b.mark())
-	c.mu.Lock()
-	finished = c.left > 0
-	c.mu.Unlock()
-	b.mu.Lock()
-	b.stop()
-	b.mu.Unlock()
+	finished = c.end(b)
 
 	next := node(t, s)
 	require.Equal(t, before, allEvents(t, next, id)[:len(before)])
@@ -307,9 +293,7 @@ func crashInMove(t *testing.T, n int, after bool) (finished bool) {
 	}
 	require.Eventually(t, func() bool { return next.Archived(id) }, timeToWait, tick)
 	require.Equal(t, before, allEvents(t, next, id)[:len(before)])
-	next.mu.Lock()
-	next.stop()
-	next.mu.Unlock()
+	halt(next)
 	next = node(t, s) // which sweeps
 	requireNoOrphans(t, next, id)
 	return finished

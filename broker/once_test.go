@@ -33,10 +33,7 @@ func onceAt(t *testing.T, n int, after bool) (finished bool) {
 	}
 	b.archiveOver()
 	b.purgeBelow(b.mark())
-	c.mu.Lock()
-	finished = c.left > 0
-	c.mu.Unlock()
-	halt(b)
+	finished = c.end(b)
 
 	next := node(t, s)
 	var mu sync.Mutex

@@ -30,12 +30,7 @@ func deliveryCrashAt(t *testing.T, n int, after bool) (finished bool) {
 		delivered = makeAll(t.Context(), b, id)
 		b.purgeBelow(b.mark())
 	}
-	c.mu.Lock()
-	finished = c.left > 0
-	c.mu.Unlock()
-	b.mu.Lock()
-	b.stop()
-	b.mu.Unlock()
+	finished = c.end(b)
 	if !stored {
 		return finished
 	}
@@ -52,7 +47,7 @@ func deliveryCrashAt(t *testing.T, n int, after bool) (finished bool) {
 		task := claimFrom(t, next, id)
 		require.NoError(t, task.succeed(t.Context()))
 	}
-	require.Eventually(t, func() bool { return next.Archived(id) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return next.Archived(id) }, timeToWait, tick)
 	all, err := next.Deliveries(t.Context(), id)
 	require.NoError(t, err)
 	require.Len(t, all, 1)

@@ -23,7 +23,7 @@ func TestWaitingJobHoldsNoInput(t *testing.T) {
 	held := weak.Make(&input[0])
 	_, err := b.Submit(t.Context(), job.NewID(), &job.Request{Kind: testKind, Input: input})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { runtime.GC(); return held.Value() == nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { runtime.GC(); return held.Value() == nil }, timeToWait, tick)
 }
 
 func TestSubmitToAStoreThatDoesNotAnswer(t *testing.T) {

@@ -208,12 +208,7 @@ func crashInUpload(t *testing.T, n int, after bool) (finished bool) {
 	if err == nil {
 		_, err = b.Submit(t.Context(), id, &job.Request{Kind: testKind, Upload: u})
 	}
-	c.mu.Lock()
-	finished = c.left > 0
-	c.mu.Unlock()
-	b.mu.Lock()
-	b.stop()
-	b.mu.Unlock()
+	finished = c.end(b)
 	for over := range 2 {
 		next := node(t, s)
 		j, found := next.Job(t.Context(), id)
@@ -230,9 +225,7 @@ func crashInUpload(t *testing.T, n int, after bool) (finished bool) {
 			require.NoError(t, claimFrom(t, next, id).succeed(t.Context()))
 			require.Eventually(t, func() bool { return next.Archived(id) }, timeToWait, tick)
 		}
-		next.mu.Lock()
-		next.stop()
-		next.mu.Unlock()
+		halt(next)
 	}
 	return finished
 }

@@ -81,7 +81,7 @@ func testArchive(t *testing.T, s Store) {
 		require.Equal(t, job.StatusSucceeded, j.Status)
 		require.False(t, j.ExpiresAt.IsZero())
 	}
-	require.Eventually(t, func() bool { return r.Purged() >= before[ids[19]][2].Place.Position }, 10*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return r.Purged() >= before[ids[19]][2].Place.Position }, patience, 10*time.Millisecond,
 		"the log is not purged behind the archive")
 	j, err := r.Job(t.Context(), live)
 	require.NoError(t, err)

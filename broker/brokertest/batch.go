@@ -158,7 +158,7 @@ func testBatchExpired(t *testing.T, s Store) {
 			}
 		}
 		return gone == 20
-	}, 20*time.Second, 20*time.Millisecond)
+	}, patience, 20*time.Millisecond)
 	queued, running := r.queue.Depth(kind)
 	require.Zero(t, queued+running)
 }
@@ -171,7 +171,7 @@ func testBatchErased(t *testing.T, s Store) {
 	over := first.Outcomes[1].Job.ID
 	_, err = r.Cancel(t.Context(), over, "", "")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return r.Archived(over) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Archived(over) }, patience, time.Millisecond)
 	for _, o := range first.Outcomes[:2] {
 		require.NoError(t, r.Erase(t.Context(), o.Job.ID, ""))
 	}

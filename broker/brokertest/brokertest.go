@@ -77,6 +77,10 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 	})
 }
 
+// patience is how long the suite waits for what must come. It is no measure of speed: only a
+// store that fails ever waits so long.
+const patience = time.Minute
+
 // kind is what the suite's jobs are.
 const kind = "suite"
 
@@ -129,7 +133,7 @@ func (r *rig) attempts() (next func() (*broker.Task, *message.Message), stop fun
 		case m := <-ch:
 			require.NotNil(r.t, m)
 			return broker.TaskOf(m), m
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			require.FailNow(r.t, "no job was handed out")
 			return nil, nil
 		}
@@ -145,7 +149,7 @@ func (r *rig) await(id job.ID, cond func(job.Job) bool) job.Job {
 		var err error
 		j, err = r.Job(r.t.Context(), id)
 		return err == nil && cond(j)
-	}, 10*time.Second, time.Millisecond, "the job never came to be as expected")
+	}, patience, time.Millisecond, "the job never came to be as expected")
 	return j
 }
 

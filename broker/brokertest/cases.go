@@ -190,7 +190,7 @@ func testCursors(t *testing.T, s Store) {
 // purged behind it then.
 func (r *rig) awaitArchived(id job.ID) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { return r.Archived(id) }, 10*time.Second, time.Millisecond, "the job was not archived")
+	require.Eventually(r.t, func() bool { return r.Archived(id) }, patience, time.Millisecond, "the job was not archived")
 }
 
 func testOldHolder(t *testing.T, s Store) {

@@ -80,5 +80,5 @@ func testOnceExpired(t *testing.T, s Store) {
 		require.True(t, replayed)
 		require.True(t, err != nil || again.ID == j.ID)
 		return errors.Is(err, job.ErrNotFound)
-	}, 20*time.Second, 20*time.Millisecond, "gone")
+	}, patience, 20*time.Millisecond, "gone")
 }
