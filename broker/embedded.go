@@ -121,6 +121,7 @@ func (e *embedded) open(ctx context.Context) (*jetStream, error) {
 		return nil, err
 	}
 	nc, err := nats.Connect("", nats.InProcessServer(e), nats.MaxReconnects(-1), nats.Name("millstream"),
+		nats.Timeout(storeTime),                                             // of a machine that stalls for a moment nobody has to start anew
 		nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0), // it is only away while it is restarted
 		nats.ReconnectBufSize(-1)) // what is published while it is away must not reach it before we know what it has
 	if err != nil {
@@ -250,7 +251,7 @@ func (l serverLog) Tracef(string, ...any)           {}
 
 // openRemote connects to a NATS server with JetStream.
 func openRemote(ctx context.Context, url string) (*jetStream, error) {
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.FlusherTimeout(storeTime), nats.Name("millstream"))
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.Timeout(storeTime), nats.FlusherTimeout(storeTime), nats.Name("millstream"))
 	if err != nil {
 		return nil, fmt.Errorf("broker %w", err) // without the URL: it may hold a password
 	}

@@ -95,9 +95,13 @@ func (b *Broker) saveMarks(ctx context.Context, purged uint64) error {
 	return nil
 }
 
+// lastTime is how long the last marks may take: as long as a disk may be busy. Whoever waits for
+// the end has a few seconds.
+const lastTime = 5 * time.Second
+
 // lastMarks saves the marks when nobody writes any more: what ends in order knows its end.
 func (b *Broker) lastMarks() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), lastTime)
 	defer cancel()
 	if err := b.saveMarks(ctx, 0); err != nil {
 		b.log.Warn("the end of the log not noted", zap.Error(err))
