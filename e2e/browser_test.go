@@ -82,6 +82,7 @@ func openPage(t *testing.T, address string) context.Context {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath("/usr/bin/chromium"),
 		chromedp.NoSandbox, // CI runs as root
+		chromedp.WSURLReadTimeout(patience),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("disable-background-networking", true),
 	)

@@ -197,6 +197,7 @@ func (s *stream) rest() (events []event) {
 		}
 		require.NoError(s.t, err)
 		events = append(events, e)
+		impatient.Reset(patience) // for the next one: there may be many
 	}
 }
 

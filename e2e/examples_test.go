@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net"
 	"net/url"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +50,10 @@ func TestExampleLLM(t *testing.T) {
 	t.Cleanup(func() {
 		_ = model.Process.Kill()
 		_ = model.Wait()
+	})
+	eventually(t, "the model is there", func() bool {
+		c, err := net.Dial("tcp", "127.0.0.1:8090")
+		return err == nil && c.Close() == nil
 	})
 	var answer strings.Builder
 	for _, e := range s.finished("chat", object{"prompt": "What is a millstream?"}) {

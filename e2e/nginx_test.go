@@ -13,8 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// nginxPatience is proxy_read_timeout in testdata/nginx.conf.
-const nginxPatience = 3 * time.Second
+// nginxPatience is proxy_read_timeout in testdata/nginx.conf: so many heartbeats that a machine
+// which stalls for some seconds is no end of a stream.
+const nginxPatience = 7 * time.Second
 
 // Behind a stock nginx that compresses event streams, every event is there before
 // the next one happens, and a silent stream outlives nginx's patience.

@@ -1,13 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -19,7 +19,7 @@ func TestPowerSafe(t *testing.T) {
 	t.Parallel()
 	const jobs = 20
 	out := filepath.Join(t.TempDir(), "strace")
-	s := launch(t, "strace", "-D", "-f", "-qq", "-s", "700", "-e", "trace=write,pwrite64,syncfs", "-e", "signal=none", "-o", out,
+	s := launch(t, "strace", "-D", "-f", "-q", "-s", "700", "-e", "trace=write,pwrite64,syncfs", "-e", "signal=none", "-o", out,
 		binary, "serve", "--log-level", "warn", "--durability", "power-safe", "--kind", "k=echo done")
 	var ids []string
 	for range jobs {
@@ -31,7 +31,7 @@ func TestPowerSafe(t *testing.T) {
 		ids = append(ids, jobIn.FindString(string(a.Body)))
 	}
 	require.Zero(t, s.signal(syscall.SIGTERM))
-	trace := readTrace(t, out)
+	trace := readTrace(t, out, s.cmd.Process.Pid)
 	for _, id := range ids[1:] {
 		stored := trace.first(0, "pwrite64(", "jobs.k."+id)
 		trace.requireSync(t, stored, trace.first(stored, "write(", "/v1/jobs/"+id), "the answer for "+id)
@@ -49,17 +49,16 @@ var jobIn = regexp.MustCompile(`job_[0-9a-z]+`)
 // which they happened.
 type trace []string
 
-func readTrace(t *testing.T, name string) trace {
+// readTrace reads the trace of a process that has ended, which is the last that strace writes of it.
+func readTrace(t *testing.T, name string, pid int) trace {
 	t.Helper()
 	var text []byte
-	var last time.Time // that it grew
+	end := fmt.Sprintf("\n%d +++ exited with 0 +++\n", pid)
 	eventually(t, "strace ends", func() bool {
-		more, err := os.ReadFile(name)
+		var err error
+		text, err = os.ReadFile(name)
 		require.NoError(t, err)
-		if len(more) > len(text) {
-			text, last = more, time.Now()
-		}
-		return time.Since(last) > 500*time.Millisecond && len(text) > 0
+		return strings.Contains(string(text), end)
 	})
 	return strings.Split(string(text), "\n")
 }

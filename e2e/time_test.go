@@ -26,7 +26,7 @@ func TestTimeAndAttempts(t *testing.T) {
 		eventually(t, "it fails", func() bool { return s.job(id).Status == "failed" })
 		return s.job(id).Error
 	}
-	runs := submit(`{"kind":"slow","input":null,"deadline":"3s"}`)
+	runs := submit(`{"kind":"slow","input":null,"deadline":"10s"}`) // longer than it can take until the others are there
 	waits := submit(`{"kind":"slow","input":null,"start_timeout":"500ms"}`)
 	never := submit(`{"kind":"slow","input":null,"deadline":"1s"}`)
 	require.Equal(t, "/problems/start-timeout", ends(waits).Type)
