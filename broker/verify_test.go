@@ -68,6 +68,9 @@ func sums(t *testing.T, dir string) map[string][32]byte {
 // fillLarge runs jobs that have more in the archive than a head: one with a result in pieces,
 // one with events in parts, and a live one that was moved.
 func fillLarge(t *testing.T, b *Broker, _ *filled) []job.ID {
+	// It waits, and so holds the log: however long this takes, none of it is purged.
+	_, _, err := b.SubmitOnce(t.Context(), "key", "f", &job.Request{Kind: testKind})
+	require.NoError(t, err)
 	var tasks []*Task
 	for range 3 {
 		tasks = append(tasks, claimFrom(t, b, submitTo(t, b)))
@@ -77,8 +80,6 @@ func fillLarge(t *testing.T, b *Broker, _ *filled) []job.ID {
 			require.NoError(t, task.Append(t.Context(), output(base64.StdEncoding.EncodeToString(noise(partSize/2)))))
 		}
 	}
-	_, _, err := b.SubmitOnce(t.Context(), "key", "f", &job.Request{Kind: testKind})
-	require.NoError(t, err)
 	require.NoError(t, b.move(tasks[2].e))
 	require.NoError(t, tasks[2].back(t.Context()))
 	result := noise(2*job.PieceSize + 1)
