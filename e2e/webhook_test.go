@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -143,17 +144,25 @@ func TestWebhooksOutliveAKill(t *testing.T) {
 	t.Parallel()
 	s, r := start(t, webhookConfig()), newReceiver(t)
 	var ids []string
-	for range 3 {
-		ids = append(ids, s.submitWithWebhook(r.url()))
+	for range 5 {
+		begin := time.Now()
+		ids = nil
+		for range 3 {
+			ids = append(ids, s.submitWithWebhook(r.url()))
+		}
+		for _, id := range ids {
+			eventually(t, "the job ends", func() bool { return s.job(id).Status == "succeeded" })
+		}
+		s.kill()
+		if time.Since(begin) < 4*time.Second {
+			break
+		}
+		s.boot() // there may have been a second try, behind which the next is minutes away
 	}
-	for _, id := range ids {
-		eventually(t, "the job ends", func() bool { return s.job(id).Status == "succeeded" })
-	}
-	s.kill()
 	r.listen()
 	s.boot()
-	eventually(t, "all ends are received", func() bool { return len(r.ends()) == len(ids) })
 	for _, id := range ids {
+		eventually(t, "its end is received", func() bool { return r.ends()[id] != "" })
 		require.Equal(t, "job.succeeded", r.ends()[id])
 	}
 	require.Regexp(t, `^(job\.succeeded\n){3,}$`, r.verified(webhookSecret))
