@@ -29,7 +29,8 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	srv.Start()
 	t.Cleanup(srv.Close)
 	s := posting(t, "127.0.0.0/8")
-	for range 5 {
+	const rounds = 5
+	for range rounds {
 		together.Add(hostBusy)
 		var tries sync.WaitGroup
 		for range hostBusy {
@@ -40,5 +41,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		}
 		tries.Wait()
 	}
-	require.LessOrEqual(t, connections.Load(), int64(hostBusy+2)) // net/http lets go of one that was slow to tell of its last write
+	// net/http lets go of one that is slow to tell of its last write, of which a busy machine has
+	// some. Were no more of them kept than it keeps by itself, all others would be new in each round.
+	require.Less(t, connections.Load(), int64(hostBusy+(rounds-1)*(hostBusy-http.DefaultMaxIdleConnsPerHost)/2))
 }
