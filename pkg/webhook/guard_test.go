@@ -111,8 +111,9 @@ func TestNoLoopback(t *testing.T) {
 	require.Zero(t, connections.Load())
 }
 
-// resolver answers for every name with one address after another.
-func resolver(t *testing.T, addresses ...string) {
+// resolver answers for every name with the address that was set last, however often it is asked.
+func resolver(t *testing.T) (set func(address string)) {
+	var address atomic.Pointer[string]
 	before := net.DefaultResolver
 	t.Cleanup(func() { net.DefaultResolver = before })
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -121,7 +122,7 @@ func resolver(t *testing.T, addresses ...string) {
 	go func() {
 		defer close(ended)
 		b := make([]byte, 512)
-		for n := 0; ; {
+		for {
 			size, from, err := conn.ReadFrom(b)
 			if err != nil {
 				return
@@ -132,8 +133,7 @@ func resolver(t *testing.T, addresses ...string) {
 			}
 			m.Response, m.Additionals = true, nil
 			if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-				a := netip.MustParseAddr(addresses[min(n, len(addresses)-1)]).As4()
-				n++
+				a := netip.MustParseAddr(*address.Load()).As4()
 				m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 0}, Body: &dnsmessage.AResource{A: a}}}
 			}
 			packed, err := m.Pack()
@@ -146,6 +146,7 @@ func resolver(t *testing.T, addresses ...string) {
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
 	}}
+	return func(to string) { address.Store(&to) }
 }
 
 // A name that led to a public address when somebody looked leads to this machine when it is
@@ -154,13 +155,15 @@ func TestRebinding(t *testing.T) {
 	at, connections := canary(t, "tcp", "127.0.0.1:0")
 	_, port, err := net.SplitHostPort(at)
 	require.NoError(t, err)
-	resolver(t, "8.8.8.8", "127.0.0.1")
+	leads := resolver(t)
+	leads("8.8.8.8")
 	s := posting(t)
 	url := "https://rebind.example:" + port + "/"
 	require.NoError(t, s.Check(&job.Webhook{URL: url}))
 	looked, err := net.DefaultResolver.LookupHost(t.Context(), "rebind.example.")
 	require.NoError(t, err)
 	require.Equal(t, []string{"8.8.8.8"}, looked)
+	leads("127.0.0.1")
 	a := s.post(t.Context(), deliveryTo(url))
 	require.ErrorIs(t, a.err, errAddress)
 	require.Equal(t, errAddress.Error(), a.reason())
