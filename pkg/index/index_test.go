@@ -194,11 +194,15 @@ func TestForgetLooksAtNoOthers(t *testing.T) {
 	for i := range kept {
 		x.fold(job.Job{ID: id(i), Status: job.StatusSucceeded, ExpiresAt: time.Now().Add(24 * time.Hour)})
 	}
-	begin := time.Now()
-	for range 10_000 {
-		x.forget(begin, ignore)
+	now, fastest := time.Now(), time.Hour
+	for range 100 { // of which one has the machine for itself
+		begin := time.Now()
+		for range 100 {
+			x.forget(now, ignore)
+		}
+		fastest = min(fastest, time.Since(begin))
 	}
-	require.Less(t, time.Since(begin), time.Second, "at all of them it would be a billion looks")
+	require.Less(t, fastest, 10*time.Millisecond, "at all of them it would be ten million looks")
 	require.Equal(t, kept, x.Len())
 }
 
