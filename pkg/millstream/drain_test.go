@@ -34,13 +34,20 @@ func TestDrainAnswers(t *testing.T) {
 	kept, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	require.NoError(t, err)
 	defer kept.Close()
+	in := bufio.NewReader(kept)
+	_, err = io.WriteString(kept, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n") // one that has asked for nothing yet has 5 s to do so
+	require.NoError(t, err)
+	alive, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, alive.StatusCode)
+	require.NoError(t, alive.Body.Close())
 
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); stop() }()
 	require.Contains(t, read(t, open), `"reason":"drain"`)
 	_, err = io.WriteString(kept, "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	require.NoError(t, err)
-	answer, err := io.ReadAll(kept)
+	answer, err := io.ReadAll(in)
 	require.NoError(t, err, "its connection ends in order")
 	require.Contains(t, string(answer), "503 Service Unavailable")
 	for range 2 {
