@@ -311,8 +311,11 @@ func TestRouteCORS(t *testing.T) {
 func TestRouteWithoutItsUpstream(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	address := ln.Addr().String()
-	ln.Close()
+	defer ln.Close()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	address := conn.LocalAddr().String() // nobody listens there, nor can: the connection has the port
 	s := before(t, withRoute(t, "http://"+address))
 	a := s.post("/legacy/x", "input")
 	p := s.problem(a, 502, "upstream-failed")
