@@ -24,7 +24,7 @@ func TestConfineReachesWhatWasStarted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		all = family(cmd.Process.Pid)
 		return len(all) == 4
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	confineAll(cmd.Process.Pid, 64<<20)
 	for _, pid := range all {
 		limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))

@@ -286,14 +286,12 @@ func TestExecThatDoesNotStartForOtherReasons(t *testing.T) {
 
 // A result that cannot be taken ends the command, and is the reason that is given.
 func TestExecWhoseResultIsRefused(t *testing.T) {
-	addr, all := deaths(t, 1)
 	var s sink
-	e := helper("loud", addr)
-	e.Grace = 5 * time.Second // it has much to say
+	e := helper("loud")
+	e.Grace = time.Minute // it has much to say
 	e.Stdout = worker.StdoutResult
 	_, err := s.runAttempt(t, e.Func(), s.attempt(""), worker.Options{Limits: worker.Limits{Result: 10}})
 	requireProblem(t, err, "invalid-result", false)
-	all()
 	require.Equal(t, []logLine{{"stderr", "said all"}}, s.logs(t))
 }
 
