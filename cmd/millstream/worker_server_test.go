@@ -64,7 +64,7 @@ type done struct {
 // do does a job, with that input, as one of the kind.
 func (w *working) do(kind, inputType, input string) (d done) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Minute)
 	defer cancel()
 	j, err := w.Submit(ctx, kind, strings.NewReader(input), &client.SubmitOptions{ContentType: inputType})
 	require.NoError(w.t, err)
