@@ -70,7 +70,7 @@ once, and follow its progress, output and result live. No event is ever lost.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(serveCommand(), submitCommand(), watchCommand(), tailCommand(), jobCommand(), listCommand(), cancelCommand(), retryCommand(), eraseCommand(), workerCommand(), webhookCommand(), configCommand(), healthCommand(),
+	cmd.AddCommand(serveCommand(), submitCommand(), watchCommand(), tailCommand(), jobCommand(), listCommand(), kindsCommand(), cancelCommand(), retryCommand(), eraseCommand(), workerCommand(), webhookCommand(), configCommand(), healthCommand(),
 		tortureCommand(), verifyCommand(), backupCommand(), restoreCommand(), versionCommand())
 	return cmd
 }
