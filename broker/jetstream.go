@@ -319,7 +319,7 @@ func (s *jetStream) lastOf(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	for {
-		info, err := s.jobs.Info(ctx)
+		info, err := s.askedOnce(ctx)
 		switch {
 		case err == nil:
 			return info.State.LastSeq, nil
@@ -332,6 +332,14 @@ func (s *jetStream) lastOf(ctx context.Context) (uint64, error) {
 			return 0, fmt.Errorf("the store does not answer since it was started anew: %w", err)
 		}
 	}
+}
+
+// askedOnce returns what the log says of itself, if it does so soon: a question that was on its way
+// while the server was started anew has no answer.
+func (s *jetStream) askedOnce(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	return s.jobs.Info(ctx)
 }
 
 func (s *jetStream) usage(ctx context.Context) (used, limit int64, err error) {
