@@ -53,12 +53,12 @@ type trace []string
 func readTrace(t *testing.T, name string, pid int) trace {
 	t.Helper()
 	var text []byte
-	end := fmt.Sprintf("\n%d +++ exited with 0 +++\n", pid)
+	end := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +\+\+\+ exited with 0 \+\+\+$`, pid)) // short numbers are filled up
 	eventually(t, "strace ends", func() bool {
 		var err error
 		text, err = os.ReadFile(name)
 		require.NoError(t, err)
-		return strings.Contains(string(text), end)
+		return end.Match(text)
 	})
 	return strings.Split(string(text), "\n")
 }
