@@ -63,7 +63,7 @@ func must[T any](v T, err error) T {
 const archiveMagic = "ms1d "
 
 func (a *archive) encode() []byte {
-	head := mustJSON(a)
+	head := job.MustJSON(a)
 	b := append([]byte(archiveMagic), "00000000 "...)
 	b = strconv.AppendInt(b, int64(len(head)), 10)
 	b = append(b, '\n')

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // Messages of the log are asked for in two ways. The stream's leader answers at
@@ -65,7 +67,7 @@ func (s *jetStream) last(ctx context.Context, stream jetstream.Stream, subject s
 func (s *jetStream) ask(ctx context.Context, stream string, q question) (stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	m, err := s.nc.RequestWithContext(ctx, leaderAPI+stream, mustJSON(q))
+	m, err := s.nc.RequestWithContext(ctx, leaderAPI+stream, job.MustJSON(q))
 	if err != nil {
 		return stored{}, unavailable(err)
 	}
@@ -115,7 +117,7 @@ func (s *jetStream) several(ctx context.Context, positions []uint64) []stored {
 	var wg sync.WaitGroup
 	for i, p := range positions {
 		wg.Go(func() {
-			m, err := s.nc.RequestWithContext(ctx, ask, mustJSON(question{Position: p}))
+			m, err := s.nc.RequestWithContext(ctx, ask, job.MustJSON(question{Position: p}))
 			if err == nil {
 				found[i], _ = says(m)
 			}

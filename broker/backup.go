@@ -13,6 +13,8 @@ import (
 	"regexp"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // A backup is a tar, zstd, of the files that make a store:
@@ -116,7 +118,7 @@ func (b *backup) files() (names []string, err error) {
 }
 
 func (b *backup) text(name string, v any) error {
-	text := mustJSON(v)
+	text := job.MustJSON(v)
 	err := b.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, Size: int64(len(text))})
 	if err == nil {
 		_, err = b.tar.Write(text)

@@ -15,9 +15,7 @@
 package broker
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -260,16 +258,4 @@ func (b *Broker) Secret(ctx context.Context, name string, fresh []byte) ([]byte,
 		return nil, err
 	}
 	return b.store.setting(ctx, name)
-}
-
-// mustJSON encodes values of our own types, which always encode. What is in them
-// as JSON already keeps its bytes.
-func mustJSON(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
 }

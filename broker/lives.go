@@ -39,7 +39,7 @@ func (b *Broker) beginLife(ctx context.Context, head uint64) {
 		b.lives = nil
 	}
 	b.lives = append(b.lives[max(0, len(b.lives)-maxLives+1):], life{b.epoch, head})
-	if err := b.store.set(ctx, livesSetting, mustJSON(b.lives), false); err != nil {
+	if err := b.store.set(ctx, livesSetting, job.MustJSON(b.lives), false); err != nil {
 		b.log.Warn("cursors of many jobs that are given until the next start will be taken for none", zap.Error(err))
 	}
 }

@@ -77,7 +77,7 @@ func (b *Broker) saveMarks(ctx context.Context, purged uint64) error {
 	b.purging = max(b.purging, purged)
 	b.kept.forget(time.Now())
 	b.keysKept.forget(time.Now())
-	m := mustJSON(marks{Purged: b.purging, Head: b.head, Ended: b.ended, Kept: b.kept, KeysEnded: b.keysEnded, KeysKept: b.keysKept, HooksEnded: b.hooksEnded})
+	m := job.MustJSON(marks{Purged: b.purging, Head: b.head, Ended: b.ended, Kept: b.kept, KeysEnded: b.keysEnded, KeysKept: b.keysKept, HooksEnded: b.hooksEnded})
 	same := bytes.Equal(m, b.marked)
 	b.mu.Unlock()
 	if same {

@@ -234,7 +234,7 @@ func (b *Broker) keyRecord(ctx context.Context, name string) (rec keyRecord, err
 }
 
 func (b *Broker) setKeyRecord(ctx context.Context, name string, rec keyRecord, fresh bool) error {
-	place, err := b.store.setKey(ctx, name, seal(name, mustJSON(rec)), time.Until(rec.end()), fresh)
+	place, err := b.store.setKey(ctx, name, seal(name, job.MustJSON(rec)), time.Until(rec.end()), fresh)
 	if err == nil {
 		b.mu.Lock()
 		defer b.mu.Unlock()

@@ -127,7 +127,7 @@ func (s *staleKey) key(ctx context.Context, name string) ([]byte, error) {
 		err = json.Unmarshal(data, &rec)
 	}
 	rec.Stored = false
-	return seal(name, mustJSON(rec)), err
+	return seal(name, job.MustJSON(rec)), err
 }
 
 // A job that goes between the look at its key and the look at itself is not made again.

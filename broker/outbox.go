@@ -150,7 +150,7 @@ func (b *Broker) endDelivery(ctx context.Context, d *job.Delivery, was *seen) er
 }
 
 func (b *Broker) setDelivery(ctx context.Context, prefix string, d *job.Delivery, ttl time.Duration, was *seen) error {
-	return b.setHook(ctx, prefix+deliveryName(d.Job, d.ID), mustJSON(d), ttl, was)
+	return b.setHook(ctx, prefix+deliveryName(d.Job, d.ID), job.MustJSON(d), ttl, was)
 }
 
 func (b *Broker) setHook(ctx context.Context, name string, text []byte, ttl time.Duration, was *seen) error {

@@ -147,7 +147,7 @@ func (a *API) answerBatch(c *gin.Context, b *job.Batch) error {
 		return noneStored(b, problems)
 	}
 	answer.Token = a.Tokens.MintBatch(b.ID, stored[0].Owner, lastExpiry(stored))
-	body, err := encode(answer)
+	body, err := job.JSON(answer)
 	if err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ type resetData struct {
 // the job. Its id is the place that what follows begins at.
 func (a *API) reset(j *job.Job, reason string, first *string, at job.Cursor) (job.Event, error) {
 	r := a.represent(j)
-	data, err := encode(resetData{Reason: reason, First: first, Job: &r})
+	data, err := job.JSON(resetData{Reason: reason, First: first, Job: &r})
 	return aside(j, job.StreamReset, at, data), err
 }
 

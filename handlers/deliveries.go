@@ -65,7 +65,7 @@ func (a *API) deliveries(c *gin.Context) error {
 	for i := range all {
 		list[i] = deliveryOf(&all[i])
 	}
-	b, err := encode(map[string][]delivery{"deliveries": list})
+	b, err := job.JSON(map[string][]delivery{"deliveries": list})
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (a *API) redeliver(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := encode(deliveryOf(&d))
+	b, err := job.JSON(deliveryOf(&d))
 	if err != nil {
 		return err
 	}

@@ -198,7 +198,7 @@ func requestInQuery(r *http.Request) (*graph.Request, error) {
 		}
 		text := []byte(values[0])
 		if name == "query" || name == "operationName" {
-			text, _ = encode(values[0]) // a string
+			text, _ = job.JSON(values[0]) // a string
 		}
 		if err := checkJSON(text); err != nil {
 			return nil, job.Problemf("invalid-request", "%s: is not JSON", name)

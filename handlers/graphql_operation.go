@@ -149,7 +149,7 @@ func (s *graphSocket) forget(id string) {
 
 // messageOf returns a message of an operation.
 func messageOf(id, kind string, payload []byte) []byte {
-	name, _ := encode(id) // a string
+	name, _ := job.JSON(id) // a string
 	b := append([]byte(`{"id":`), name...)
 	b = append(append(append(b, `,"type":"`...), kind...), '"')
 	if payload != nil {

@@ -24,7 +24,7 @@ func (g graphService) Job(ctx context.Context, id string) (*graph.Job, error) {
 
 // show returns the job with the values that REST has.
 func (g graphService) show(j *job.Job) (*graph.Job, error) {
-	b, err := encode(g.represent(j))
+	b, err := job.JSON(g.represent(j))
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func submissionOf(in *graph.JobInput) (*submission, error) {
 			body.Input = json.RawMessage("null")
 		}
 	}
-	doc, err := encode(body)
+	doc, err := job.JSON(body)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (a *API) job(c *gin.Context) error {
 		return err
 	}
 	p, known := preferencesOf(c.Request.Header), listOf(c.Request.Header, "If-None-Match")
-	body, err := encode(a.represent(&j))
+	body, err := job.JSON(a.represent(&j))
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (a *API) job(c *gin.Context) error {
 	}
 	if p.waits && (known == "" || matches(known, etag(body))) {
 		j, p.waits = a.awaitChange(c, j, p.wait)
-		if body, err = encode(a.represent(&j)); err != nil {
+		if body, err = job.JSON(a.represent(&j)); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // kindView is a kind as clients see it. Its durations are texts that an option of
@@ -90,7 +92,7 @@ func (a *API) describeKind(c *gin.Context) error {
 }
 
 func sendKinds(c *gin.Context, v any) error {
-	b, err := encode(v)
+	b, err := job.JSON(v)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (a *API) lease(c *gin.Context) error {
 	if len(leases) == 0 {
 		return sendNothing(c, http.StatusNoContent)
 	}
-	b, err := encode(map[string]any{"leases": a.leaseViews(leases, w.worker)})
+	b, err := job.JSON(map[string]any{"leases": a.leaseViews(leases, w.worker)})
 	if err != nil {
 		return err
 	}

@@ -220,7 +220,7 @@ func (a *API) listed(ctx context.Context, q *job.Query, found []job.ListCursor) 
 			case err != nil:
 				return err
 			case q.WithStatus(j.Status):
-				views[i], err = encode(a.representListed(&j))
+				views[i], err = job.JSON(a.representListed(&j))
 			}
 			return err
 		})

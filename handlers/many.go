@@ -309,7 +309,7 @@ func (a *API) snapshot(j *job.Job, reason string, at job.Cursor, truncated bool)
 		}
 		d.Job = &r
 	}
-	data, err := encode(d)
+	data, err := job.JSON(d)
 	return aside(j, job.StreamReset, at, data), err
 }
 

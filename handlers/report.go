@@ -35,7 +35,7 @@ func (a *API) report(c *gin.Context) error {
 	case err != nil:
 		return err
 	}
-	b, err := encode(struct {
+	b, err := job.JSON(struct {
 		ExpiresAt job.Time `json:"expires_at"`
 		Cancel    bool     `json:"cancel"`
 	}{job.Time(s.Expires), s.Cancel})

@@ -95,7 +95,7 @@ func outputOf(j *job.Job) (o output) {
 func (a *API) sendJob(c *gin.Context, status int, j *job.Job, token string) error {
 	r := a.represent(j)
 	r.Token = token
-	b, err := encode(r)
+	b, err := job.JSON(r)
 	if err != nil {
 		return err
 	}

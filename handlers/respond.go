@@ -1,8 +1,6 @@
 package handlers
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -32,18 +30,6 @@ func sendNothing(c *gin.Context, status int) error {
 	c.Status(status)
 	c.Writer.WriteHeaderNow()
 	return nil
-}
-
-// encode returns v as JSON on one line. Unlike json.Marshal it leaves <, > and &
-// as they are, so that a worker's JSON is shown as it was stored.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
 }
 
 const (

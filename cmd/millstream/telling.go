@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -105,7 +104,7 @@ func (r *reporter) leaveOut(ctx context.Context, e job.Said, why error) error {
 	if e.Type == job.Output {
 		return fmt.Errorf("the server does not take the output: %w", why)
 	}
-	return r.report(ctx, job.Said{Type: job.Log, Data: compact(map[string]string{
+	return r.report(ctx, job.Said{Type: job.Log, Data: job.MustJSON(map[string]string{
 		"stream": "millstream", "line": fmt.Sprintf("an event %s was left out: %v", e.Type, why),
 	})})
 }
@@ -132,7 +131,7 @@ func (c placed) said(b []byte) job.Said {
 	if c.Chunk = string(b); c.Encoding != "" {
 		c.Chunk = base64.StdEncoding.EncodeToString(b)
 	}
-	return job.Said{Type: job.Output, Data: compact(c)}
+	return job.Said{Type: job.Output, Data: job.MustJSON(c)}
 }
 
 // place returns a chunk behind all the output so far.
@@ -157,16 +156,4 @@ func halves(e job.Said) []job.Said {
 	second := c
 	second.Offset += int64(n)
 	return []job.Said{c.said(b[:n]), second.said(b[n:])}
-}
-
-// compact is json.Marshal for our own types, without the escapes for HTML: most output
-// would grow by them.
-func compact(v any) json.RawMessage {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err) // strings and numbers always encode
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
 }

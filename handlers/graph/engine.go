@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -193,7 +192,7 @@ func encode(r *graphql.Response) *Response {
 	out := &Response{Refused: r.Data == nil}
 	b := []byte{'{'}
 	if len(r.Errors) > 0 {
-		out.Errors = plain(r.Errors)
+		out.Errors = job.MustJSON(r.Errors)
 		b = appendMember(b, "errors", out.Errors)
 	}
 	if r.Data != nil {
@@ -201,7 +200,7 @@ func encode(r *graphql.Response) *Response {
 	}
 	if id, ok := r.Extensions["id"].(string); ok {
 		out.ID = id
-		b = appendMember(b, "extensions", plain(r.Extensions))
+		b = appendMember(b, "extensions", job.MustJSON(r.Extensions))
 	}
 	out.JSON = append(b, '}')
 	return out
@@ -215,12 +214,4 @@ func appendMember(b []byte, name string, value []byte) []byte {
 	b = append(b, name...)
 	b = append(b, `":`...)
 	return append(b, value...)
-}
-
-func plain(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // strings and numbers
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
 }

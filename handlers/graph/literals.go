@@ -6,6 +6,8 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // literals puts variables in the place of literals that are JSON, so that these reach the
@@ -70,14 +72,14 @@ func (l literals) value(v *ast.Value) (kept bool) {
 func (l literals) appendJSON(b []byte, v *ast.Value) []byte {
 	switch v.Kind {
 	case ast.StringValue, ast.BlockValue, ast.EnumValue:
-		return append(b, plain(v.Raw)...)
+		return append(b, job.MustJSON(v.Raw)...)
 	case ast.ListValue:
 		return append(l.appendChildren(append(b, '['), v), ']')
 	case ast.ObjectValue:
 		return append(l.appendChildren(append(b, '{'), v), '}')
 	case ast.Variable:
 		value, _ := v.Value(l.variables)
-		return append(b, plain(value)...)
+		return append(b, job.MustJSON(value)...)
 	}
 	return append(b, v.Raw...)
 }
@@ -92,7 +94,7 @@ func (l literals) appendChildren(b []byte, of *ast.Value) []byte {
 			b = append(b, ',')
 		}
 		if first = false; of.Kind == ast.ObjectValue {
-			b = append(append(b, plain(child.Name)...), ':')
+			b = append(append(b, job.MustJSON(child.Name)...), ':')
 		}
 		b = l.appendJSON(b, child.Value)
 	}

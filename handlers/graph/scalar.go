@@ -1,12 +1,13 @@
 package graph
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 
 	"github.com/99designs/gqlgen/graphql"
+
+	"github.com/millstream/millstream/pkg/job"
 )
 
 // JSON is a value of any form, as it was written.
@@ -27,11 +28,8 @@ func (j *JSON) UnmarshalGQL(v any) error {
 		*j = JSON(raw)
 		return nil
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // < is < for whoever works on it
-	err := e.Encode(v)
-	*j = bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
+	b, err := job.JSON(v)
+	*j = JSON(b)
 	return err
 }
 

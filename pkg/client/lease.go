@@ -173,16 +173,13 @@ func (c *Client) Report(ctx context.Context, l *Lease, events ...job.Said) (Stan
 	return s, err
 }
 
-// post returns a request whose body is JSON. Unlike json.Marshal it leaves <, > and & as
-// they are: what is said is stored so, and takes no more bytes than it has.
+// post returns a request whose body is JSON.
 func (c *Client) post(ctx context.Context, v any, path ...string) (*http.Request, error) {
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	body, err := job.JSON(v)
+	if err != nil {
 		return nil, err
 	}
-	req, err := c.request(ctx, http.MethodPost, bytes.NewReader(bytes.TrimSpace(body.Bytes())), path...)
+	req, err := c.request(ctx, http.MethodPost, bytes.NewReader(body), path...)
 	if err == nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -178,7 +178,7 @@ func (o *outbox) progress(p progressData) {
 		p.Message = ""
 		o.sayCut()
 	}
-	o.meter.held = encode(p)
+	o.meter.held = job.MustJSON(p)
 	if time.Now().Before(o.meter.due) {
 		o.nudge()
 		return
@@ -229,11 +229,11 @@ func (o *outbox) encode(it *item) json.RawMessage {
 
 func (o *outbox) encodeOutput(index int, chunk []byte) json.RawMessage {
 	if utf8.Valid(chunk) {
-		if d := encode(outputData{Index: index, Chunk: string(chunk)}); len(d) <= o.lim.Event {
+		if d := job.MustJSON(outputData{Index: index, Chunk: string(chunk)}); len(d) <= o.lim.Event {
 			return d
 		}
 	}
-	return encode(outputData{index, base64.StdEncoding.EncodeToString(chunk), "base64"})
+	return job.MustJSON(outputData{index, base64.StdEncoding.EncodeToString(chunk), "base64"})
 }
 
 // bytes returns the chunk as it was written.
@@ -248,11 +248,11 @@ func (d *outputData) bytes() []byte {
 // encodeLog replaces control characters if they are so many that their escapes
 // would make the event too large: it is for people.
 func (o *outbox) encodeLog(it *item) json.RawMessage {
-	d := encode(logData{it.stream, string(it.text)})
+	d := job.MustJSON(logData{it.stream, string(it.text)})
 	if len(d) <= o.lim.Event {
 		return d
 	}
-	return encode(logData{it.stream, string(bytes.Map(visible, it.text))})
+	return job.MustJSON(logData{it.stream, string(bytes.Map(visible, it.text))})
 }
 
 func visible(r rune) rune {
@@ -260,16 +260,4 @@ func visible(r rune) rune {
 		return utf8.RuneError
 	}
 	return r
-}
-
-// encode is json.Marshal for our own types, without the escapes for HTML: most
-// output would grow by them.
-func encode(v any) json.RawMessage {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err) // strings and finite numbers always encode
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
 }

@@ -197,7 +197,7 @@ func (y *tally) inline(mediaType string) (json.RawMessage, bool) {
 		err := json.Compact(&b, y.head)
 		return b.Bytes(), err == nil && !job.Deep(b.Bytes())
 	case strings.HasPrefix(t, "text/") && isUTF8(params["charset"]):
-		return encode(string(y.head)), true
+		return job.MustJSON(string(y.head)), true
 	}
 	return nil, false
 }

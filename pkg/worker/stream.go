@@ -69,7 +69,7 @@ func foreignData(data []byte) json.RawMessage {
 	if json.Valid(data) && !isSpace(data[0]) && !isSpace(data[len(data)-1]) && !job.Deep(data) {
 		return data
 	}
-	return encode(string(data))
+	return job.MustJSON(string(data))
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
