@@ -113,7 +113,7 @@ func attempts(events []event, kind string) map[int]int {
 
 // leeway is by how much later than it should a lease may be lost in a test that loses one or two: a
 // machine that is busy may stall the server for that long. That it is two seconds at the most
-// is shown where many are lost, by TestMortalPullWorkers.
+// as a rule is shown where many are lost, by TestMortalPullWorkers.
 const leeway = 12 * time.Second
 
 func TestExamplePull(t *testing.T) {
